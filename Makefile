@@ -1,0 +1,92 @@
+# quantd: one Makefile, no recursion. `make help` lists the targets.
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+BUILD ?= build
+CC ?= gcc
+WERROR ?= -Werror
+OPT ?= -O2
+DEPS ?= yes
+
+PKGS := libmicrohttpd jansson sqlite3 libuv libprotobuf-c libarchive libjpeg libpng zlib nettle
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+        -Wswitch-enum -Wundef -Wvla -Wcast-qual -Wformat=2 -Wwrite-strings $(WERROR)
+comma := ,
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS = $(shell pkg-config --libs $(PKGS))
+CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE $(PKG_CFLAGS)
+CFLAGS += -std=c17 -g $(OPT) -ffp-contract=off -fno-math-errno -fno-trapping-math $(WARN) $(SANFLAGS)
+LDFLAGS += $(SANFLAGS) -pthread
+LDLIBS += $(PKG_LIBS) -lm
+
+# One instruction set a file: the suffix decides the flags.
+ISA_avx2 := -mavx2 -mfma -mf16c
+ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c
+isa_flags = $(if $(filter %_avx2.c,$1),$(ISA_avx2))$(if $(filter %_avx512.c,$1),$(ISA_avx512))
+
+SRC := $(sort $(wildcard daemon/*.c api/*.c store/*.c worker/*.c quantcore/*.c quantcore/*/*.c))
+MAIN := daemon/daemon_main.c
+GEN_C := $(BUILD)/gen/onnx/onnx.pb-c.c $(BUILD)/gen/embedded.c
+LIB_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(MAIN),$(SRC))) \
+           $(patsubst $(BUILD)/gen/%.c,$(BUILD)/obj/gen/%.o,$(GEN_C))
+LIB := $(BUILD)/libquantd.a
+
+TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/kernels/test_*.c tests/lib/*.c))
+TEST_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(TEST_SRC) tests/run_tests.c)
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+
+.PHONY: all help clean deps
+all: $(BUILD)/quantd  ## build build/quantd
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps:  ## install what is missing from Debian's packages (DEPS=no skips it)
+	@if [ "$(DEPS)" != no ]; then deploy/install-deps.sh; fi
+
+$(BUILD)/quantd: $(BUILD)/obj/$(MAIN:.c=.o) $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(LIB): $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+# --- generated code: ONNX messages, the files that the binary carries --------------------------
+ONNX_PROTO ?= /usr/include/onnx/onnx.proto
+$(BUILD)/gen/onnx/onnx.pb-c.c: $(ONNX_PROTO)
+	@mkdir -p $(@D)
+	protoc-c --proto_path=$(dir $(ONNX_PROTO)) --c_out=$(@D) onnx.proto
+$(BUILD)/gen/onnx/onnx.pb-c.h: $(BUILD)/gen/onnx/onnx.pb-c.c
+
+EMBED := $(sort $(wildcard api/dashboard/* api/openapi.json store/migrations/*.sql))
+$(BUILD)/gen/embedded.c: deploy/embed.sh $(EMBED)
+	@mkdir -p $(@D)
+	deploy/embed.sh $(EMBED) > $@.tmp && mv $@.tmp $@
+
+$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(filter-out $(WARN),$(CFLAGS)) -w -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/tests/%.o: WARN += -Wno-missing-prototypes -Wno-conversion -Wno-cast-qual
+$(BUILD)/obj/%.o: %.c | $(BUILD)/gen/onnx/onnx.pb-c.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+clean:  ## remove the build folder
+	rm -rf $(BUILD)
+
+# --- tests --------------------------------------------------------------------------------------
+# Suites are found by file name: tests/unit/test_x.c defines test_x_suite().
+$(BUILD)/gen/suites.h: $(TEST_SRC) Makefile
+	@mkdir -p $(@D)
+	@for f in $(filter tests/unit/% tests/kernels/%,$(TEST_SRC)); do n=$$(basename $$f .c); echo "X($$n)"; done > $@
+
+$(BUILD)/obj/tests/run_tests.o: $(BUILD)/gen/suites.h
+$(BUILD)/run_tests: $(TEST_OBJ) $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
+
+.PHONY: unit
+unit: $(BUILD)/run_tests $(BUILD)/quantd  ## unit tests only (SUITE=name runs one suite)
+	CK_RUN_SUITE=$(SUITE) $(BUILD)/run_tests
