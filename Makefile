@@ -89,4 +89,4 @@ $(BUILD)/run_tests: $(TEST_OBJ) $(LIB)
 
 .PHONY: unit
 unit: $(BUILD)/run_tests $(BUILD)/quantd  ## unit tests only (SUITE=name runs one suite)
-	CK_RUN_SUITE=$(SUITE) $(BUILD)/run_tests
+	$(if $(SUITE),CK_RUN_SUITE=$(SUITE)) $(BUILD)/run_tests

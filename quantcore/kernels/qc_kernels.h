@@ -1,0 +1,181 @@
+/* The table of kernels: a value that is passed in, so that tests can hold several at once.
+ *
+ * Every entry has a `_ref` (plain C, defines the result), an AVX2 and an AVX-512 VNNI form.
+ * Integer kernels agree to the byte; f32 kernels agree to the bit, because every output element
+ * accumulates over K in one fixed order with fused multiply-add. */
+#ifndef QC_KERNELS_H
+#define QC_KERNELS_H
+
+#include "quantcore/base/qd_base.h"
+
+enum qc_isa { QC_ISA_REF, QC_ISA_AVX2, QC_ISA_AVX512, QC_ISA_COUNT };
+
+/* ---- convolution and GEMM: one driver, two micro-kernels ------------------------------------
+ * A tile computes `rows` output pixels x `QC_NR` output channels. Input pixels are addressed by
+ * row pointers plus tap offsets (no im2col): for tap t and input channel c the value is
+ * row[r][tap[t] + c]. Borders have been filled by the producer with real zero (0.0f, or the
+ * zero point), so that no tap needs a test. GEMM is the case n_taps = 1.
+ *
+ * Packed weights, for a panel of QC_NR output channels (missing ones are zero):
+ *   f32: [tap][c][QC_NR]                    c = 0..channels-1
+ *   s8:  [tap][c/4][QC_NR][4]               channels rounded up to a multiple of 4 with zeros;
+ *        the input's channel stride must make those extra bytes readable (any value: weight 0).
+ * qc_pack_* below make them. */
+#define QC_NR 32
+#define QC_MAX_ROWS 12
+
+struct qc_tile_f32 {
+    const float *const *row;  /* n_rows input pixels */
+    float *const *out;        /* n_rows output pixels, already at this panel's first channel */
+    int n_rows;               /* 1..QC_MAX_ROWS */
+    const int32_t *tap;       /* n_taps offsets in elements */
+    int n_taps;
+    int channels;             /* input channels of the group */
+    const float *weights;     /* one packed panel */
+    const float *bias;        /* QC_NR values (zero padded) */
+    int n_out;                /* channels of the panel to store, 1..QC_NR */
+    float lo, hi;             /* fused activation: clamp; -inf, +inf for none */
+};
+/* acc = bias; for tap, for c: acc = fma(x, w, acc); out = min(max(acc, lo), hi). */
+typedef void qc_tile_f32_fn(const struct qc_tile_f32 *t);
+
+struct qc_tile_s8 {
+    const uint8_t *const *row;
+    int n_rows;
+    const int32_t *tap;
+    int n_taps;
+    int channels;             /* rounded up to a multiple of 4 */
+    const int8_t *weights;
+    const int32_t *bias;      /* QC_NR values, the input zero point folded in:
+                                 b[o] - x_zero_point * sum(w[o]) (wraps modulo 2^32) */
+    int n_out;
+    /* exactly one of the two outputs */
+    uint8_t *const *out_u8;   /* requantized with multiplier, or */
+    float *const *out_f32;    /* dequantized: (float)acc * multiplier[o] */
+    const float *multiplier;  /* QC_NR values: (s_x * s_w[o]) / s_y, or s_x * s_w[o] */
+    int32_t y_zero_point;
+    int32_t y_min, y_max;     /* 0..255 for u8, and narrower when an activation is fused */
+    float lo, hi;             /* out_f32 only: clamp */
+};
+/* acc = bias + sum x*w exactly in 32 bits (wrapping);
+ * u8: f = (float)acc * m; f = min(max(f, y_min - zp), y_max - zp); q = rne(f) + zp. */
+typedef void qc_tile_s8_fn(const struct qc_tile_s8 *t);
+
+/* ---- depthwise convolution: one output row segment ------------------------------------------
+ * Channels are independent; weights [tap][channels_padded], channels_padded a multiple of 64. */
+struct qc_depthwise_f32 {
+    const float *in;          /* first input pixel of the segment's first output, tap 0 */
+    float *out;
+    int n_pixels;
+    int64_t in_step;          /* elements between the inputs of neighbouring outputs */
+    int64_t out_step;
+    const int32_t *tap;
+    int n_taps;
+    int channels;
+    int channels_padded;      /* row length of weights */
+    const float *weights;     /* f32 [tap][channels_padded] */
+    const float *bias;        /* channels_padded */
+    float lo, hi;
+};
+typedef void qc_depthwise_f32_fn(const struct qc_depthwise_f32 *d);
+
+struct qc_depthwise_s8 {
+    const uint8_t *in;
+    uint8_t *out_u8;          /* exactly one of out_u8, out_f32 */
+    float *out_f32;
+    int n_pixels;
+    int64_t in_step;
+    int64_t out_step;
+    const int32_t *tap;
+    int n_taps;
+    int channels;
+    int channels_padded;
+    const int8_t *weights;    /* s8 [tap][channels_padded] */
+    const int32_t *bias;      /* zero point folded in, channels_padded */
+    const float *multiplier;  /* channels_padded */
+    int32_t y_zero_point, y_min, y_max;
+    float lo, hi;
+};
+typedef void qc_depthwise_s8_fn(const struct qc_depthwise_s8 *d);
+
+/* ---- elementwise and reductions over n contiguous elements ---------------------------------- */
+typedef void qc_binary_f32_fn(const float *a, const float *b, float *out, size_t n);
+typedef void qc_clamp_f32_fn(const float *x, float lo, float hi, float *out, size_t n);
+typedef void qc_quantize_u8_fn(const float *x, float scale, int32_t zero_point, uint8_t *out,
+                               size_t n); /* clamp(rne(x / scale) + zp, 0, 255): divides */
+typedef void qc_dequantize_u8_fn(const uint8_t *q, float scale, int32_t zero_point, float *out,
+                                 size_t n);
+typedef void qc_lut_u8_fn(const uint8_t *x, const uint8_t table[256], uint8_t *out, size_t n);
+
+/* q = clamp(rne(fma(a, ra, fma(b, rb, k))), 0, 255), ra = s_a/s_y, rb = s_b/s_y,
+ * k = zp_y - (ra*zp_a + rb*zp_b), all f32. */
+struct qc_add_u8 {
+    float ra, rb, k;
+    int32_t y_min, y_max;
+};
+typedef void qc_add_u8_fn(const uint8_t *a, const uint8_t *b, const struct qc_add_u8 *p,
+                          uint8_t *out, size_t n);
+/* q = clamp(rne((float)((a - zp_a) * (b - zp_b)) * m + zp_y), 0, 255), m = s_a*s_b/s_y;
+ * multiply, then add (not fused). */
+struct qc_mul_u8 {
+    int32_t a_zero_point, b_zero_point;
+    float multiplier;
+    int32_t y_zero_point;
+    int32_t y_min, y_max;
+};
+typedef void qc_mul_u8_fn(const uint8_t *a, const uint8_t *b, const struct qc_mul_u8 *p,
+                          uint8_t *out, size_t n);
+
+/* out = max(out, x), for max pooling. */
+typedef void qc_max_f32_fn(const float *x, float *inout, size_t n);
+typedef void qc_max_u8_fn(const uint8_t *x, uint8_t *inout, size_t n);
+/* inout[i] += x[i], for average pooling. */
+typedef void qc_sum_f32_fn(const float *x, float *inout, size_t n);
+typedef void qc_sum_u8_fn(const uint8_t *x, int32_t *inout, size_t n);
+
+/* Smallest and largest of n > 0 values; *ret_finite is false when any is NaN or Inf. */
+typedef void qc_minmax_f32_fn(const float *x, size_t n, float *ret_min, float *ret_max,
+                              bool *ret_finite);
+/* counts[clamp((int)((x - lo) * inv_width), 0, n_bins - 1)] += 1 for each x; NaN must not occur.
+ * n_bins <= 65536. */
+typedef void qc_histogram_f32_fn(const float *x, size_t n, float lo, float inv_width, int n_bins,
+                                 uint64_t *counts);
+
+struct qc_kernels {
+    enum qc_isa isa;
+    int tile_rows_f32, tile_rows_s8; /* rows a tile does best with */
+    qc_tile_f32_fn *tile_f32;
+    qc_tile_s8_fn *tile_s8;
+    qc_depthwise_f32_fn *depthwise_f32;
+    qc_depthwise_s8_fn *depthwise_s8;
+    qc_binary_f32_fn *add_f32, *mul_f32;
+    qc_clamp_f32_fn *clamp_f32;
+    qc_quantize_u8_fn *quantize_u8;
+    qc_dequantize_u8_fn *dequantize_u8;
+    qc_lut_u8_fn *lut_u8;
+    qc_add_u8_fn *add_u8;
+    qc_mul_u8_fn *mul_u8;
+    qc_max_f32_fn *max_f32;
+    qc_max_u8_fn *max_u8;
+    qc_sum_f32_fn *sum_f32;
+    qc_sum_u8_fn *sum_u8;
+    qc_minmax_f32_fn *minmax_f32;
+    qc_histogram_f32_fn *histogram_f32;
+};
+
+/* Best instruction set of this CPU. */
+enum qc_isa qc_isa_detect(void);
+/* "ref", "avx2", "avx512"; NULL for an unknown name in _from_name's ret. */
+const char *qc_isa_name(enum qc_isa isa);
+bool qc_isa_from_name(const char *name, enum qc_isa *ret);
+/* Fill the table for min(isa, detected): a ladder, each step overrides what it has. */
+void qc_kernels_init(struct qc_kernels *kernels, enum qc_isa isa);
+
+/* Packing. w: [n_out][channels][taps] (ONNX OIHW with HW flattened). out: panels *
+ * qc_packed_*_size. Padded lanes are zero. */
+size_t qc_packed_panel_f32(int n_taps, int channels);  /* floats of one panel */
+size_t qc_packed_panel_s8(int n_taps, int channels);   /* bytes of one panel */
+void qc_pack_f32(const float *w, int n_out, int channels, int n_taps, float *out);
+void qc_pack_s8(const int8_t *w, int n_out, int channels, int n_taps, int8_t *out);
+
+#endif
