@@ -1,0 +1,108 @@
+/* What an operator is: one row an operator. What is done with it lives with the doer, in
+ * functions found by the same index (shape inference below, execution in exec/exec_table.c). */
+#ifndef QC_OP_TABLE_H
+#define QC_OP_TABLE_H
+
+#include "quantcore/graph/graph.h"
+
+/* X(enum suffix, "OpType", "domain", first opset, min inputs, max inputs, max outputs, flags)
+ * Flags: PASS   the output's elements are input 0's (one scale for both; 8-bit as it is)
+ *        QUANT  has an integer form
+ *        UNARY  elementwise function of one tensor (8-bit: a table of 256)
+ *        SHAPE  shape arithmetic, usually folded
+ *        NOQ    never quantized by default (softmax, decoding arithmetic)
+ *        INTERNAL made by quantcore only, never imported */
+#define QC_OPS(X)                                                                        \
+    X(CONV, "Conv", "", 1, 2, 3, 1, QC_OP_QUANT)                                         \
+    X(GEMM, "Gemm", "", 7, 2, 3, 1, QC_OP_QUANT)                                         \
+    X(MATMUL, "MatMul", "", 1, 2, 2, 1, QC_OP_QUANT)                                     \
+    X(BATCH_NORMALIZATION, "BatchNormalization", "", 7, 5, 5, 5, QC_OP_NOQ)              \
+    X(RELU, "Relu", "", 6, 1, 1, 1, QC_OP_QUANT | QC_OP_UNARY)                           \
+    X(CLIP, "Clip", "", 6, 1, 3, 1, QC_OP_QUANT | QC_OP_UNARY)                           \
+    X(LEAKY_RELU, "LeakyRelu", "", 6, 1, 1, 1, QC_OP_QUANT | QC_OP_UNARY)                \
+    X(SIGMOID, "Sigmoid", "", 6, 1, 1, 1, QC_OP_QUANT | QC_OP_UNARY)                     \
+    X(HARD_SIGMOID, "HardSigmoid", "", 6, 1, 1, 1, QC_OP_UNARY)                          \
+    X(HARD_SWISH, "HardSwish", "", 14, 1, 1, 1, QC_OP_UNARY)                             \
+    X(TANH, "Tanh", "", 6, 1, 1, 1, QC_OP_UNARY)                                         \
+    X(EXP, "Exp", "", 6, 1, 1, 1, QC_OP_UNARY | QC_OP_NOQ)                               \
+    X(ADD, "Add", "", 7, 2, 2, 1, QC_OP_QUANT)                                           \
+    X(SUB, "Sub", "", 7, 2, 2, 1, QC_OP_NOQ)                                             \
+    X(MUL, "Mul", "", 7, 2, 2, 1, QC_OP_QUANT)                                           \
+    X(DIV, "Div", "", 7, 2, 2, 1, QC_OP_NOQ)                                             \
+    X(CONCAT, "Concat", "", 4, 1, 4096, 1, QC_OP_QUANT)                                  \
+    X(MAX_POOL, "MaxPool", "", 1, 1, 1, 2, QC_OP_PASS)                                   \
+    X(AVERAGE_POOL, "AveragePool", "", 7, 1, 1, 1, QC_OP_QUANT)                          \
+    X(GLOBAL_AVERAGE_POOL, "GlobalAveragePool", "", 1, 1, 1, 1, QC_OP_QUANT)             \
+    X(FLATTEN, "Flatten", "", 1, 1, 1, 1, QC_OP_PASS)                                    \
+    X(RESHAPE, "Reshape", "", 5, 2, 2, 1, QC_OP_PASS)                                    \
+    X(TRANSPOSE, "Transpose", "", 1, 1, 1, 1, QC_OP_PASS)                                \
+    X(SQUEEZE, "Squeeze", "", 1, 1, 2, 1, QC_OP_PASS)                                    \
+    X(UNSQUEEZE, "Unsqueeze", "", 1, 1, 2, 1, QC_OP_PASS)                                \
+    X(SLICE, "Slice", "", 1, 1, 5, 1, QC_OP_PASS)                                        \
+    X(PAD, "Pad", "", 2, 1, 3, 1, QC_OP_PASS)                                            \
+    X(SOFTMAX, "Softmax", "", 1, 1, 1, 1, QC_OP_NOQ)                                     \
+    X(IDENTITY, "Identity", "", 1, 1, 1, 1, QC_OP_PASS)                                  \
+    X(CONSTANT, "Constant", "", 1, 0, 0, 1, QC_OP_SHAPE)                                 \
+    X(CONSTANT_OF_SHAPE, "ConstantOfShape", "", 9, 1, 1, 1, QC_OP_SHAPE)                 \
+    X(DROPOUT, "Dropout", "", 7, 1, 3, 2, QC_OP_PASS)                                    \
+    X(SHAPE, "Shape", "", 1, 1, 1, 1, QC_OP_SHAPE)                                       \
+    X(GATHER, "Gather", "", 1, 2, 2, 1, QC_OP_PASS)                                      \
+    X(CAST, "Cast", "", 6, 1, 1, 1, QC_OP_NOQ)                                           \
+    X(RESIZE, "Resize", "", 10, 1, 4, 1, QC_OP_PASS)                                     \
+    X(UPSAMPLE, "Upsample", "", 7, 1, 2, 1, QC_OP_PASS)                                  \
+    X(REDUCE_MEAN, "ReduceMean", "", 1, 1, 2, 1, QC_OP_NOQ)                              \
+    X(QUANTIZE_LINEAR, "QuantizeLinear", "", 10, 2, 3, 1, 0)                             \
+    X(DEQUANTIZE_LINEAR, "DequantizeLinear", "", 10, 2, 3, 1, 0)                         \
+    /* integer units made by integer/int_plan.c out of DequantizeLinear → op →           \
+     * QuantizeLinear; inputs and attributes as ONNX's QLinear operators; a missing      \
+     * output scale means f32 output */                                                  \
+    X(Q_CONV, "QLinearConv", "quantd", 1, 8, 9, 1, QC_OP_INTERNAL)                       \
+    X(Q_GEMM, "QGemm", "quantd", 1, 8, 9, 1, QC_OP_INTERNAL)                             \
+    X(Q_ADD, "QLinearAdd", "quantd", 1, 8, 8, 1, QC_OP_INTERNAL)                         \
+    X(Q_MUL, "QLinearMul", "quantd", 1, 8, 8, 1, QC_OP_INTERNAL)                         \
+    X(Q_CONCAT, "QLinearConcat", "quantd", 1, 5, 12290, 1, QC_OP_INTERNAL)               \
+    X(Q_TABLE, "QTable", "quantd", 1, 2, 2, 1, QC_OP_INTERNAL)                           \
+    X(Q_AVERAGE_POOL, "QLinearAveragePool", "quantd", 1, 5, 5, 1, QC_OP_INTERNAL)        \
+    X(Q_GLOBAL_AVERAGE_POOL, "QLinearGlobalAveragePool", "quantd", 1, 5, 5, 1, QC_OP_INTERNAL)
+
+enum {
+    QC_OP_PASS = 1, QC_OP_QUANT = 2, QC_OP_UNARY = 4, QC_OP_SHAPE = 8, QC_OP_NOQ = 16,
+    QC_OP_INTERNAL = 32
+};
+
+enum qc_op {
+#define X(id, type, domain, since, min_in, max_in, max_out, flags) QC_OP_##id,
+    QC_OPS(X)
+#undef X
+    QC_OP_COUNT
+};
+
+#define QC_OPSET_MIN 7
+#define QC_OPSET_MAX 17
+
+struct qc_op_row {
+    const char *type, *domain;
+    int since, min_inputs, max_inputs, max_outputs;
+    unsigned flags;
+};
+extern const struct qc_op_row qc_op_rows[QC_OP_COUNT];
+
+/* Index of the importable operator, or -1. domain NULL, "" and "ai.onnx" are ONNX's own. */
+int qc_op_find(const char *type, const char *domain);
+
+/* graph_shapes.c: dtype, shape and symbolic dims of the outputs of node i from its inputs
+ * (constants of inputs such as Reshape's shape are used). QD_INVALID / QD_UNSUPPORTED name the
+ * node, the values and the limit. */
+QD_MUST_CHECK enum qd_code qc_graph_infer_node(struct qc_graph *g, int node, struct qd_error *err);
+/* Bind input shapes (a symbolic leading dim becomes `batch`; another symbolic dim is
+ * QD_UNSUPPORTED and named), then all nodes in order. Does not fold: passes/pass_simplify.c
+ * interleaves folding with inference. */
+QD_MUST_CHECK enum qd_code qc_graph_bind_inputs(struct qc_graph *g, int64_t batch,
+                                                struct qd_error *err);
+
+/* graph_dump.c: one line a node, stable, for golden tests: "conv1 Conv(x[1,3,8,8]f32, w, b) ->
+ * y[1,4,8,8]f32 clamp[0,6] {pads=[1,1,1,1]}". Caller frees *ret (malloc). */
+QD_MUST_CHECK enum qd_code qc_graph_dump(const struct qc_graph *g, char **ret,
+                                         struct qd_error *err);
+
+#endif

@@ -1,0 +1,175 @@
+/* quantcore: from a trained ONNX network and calibration samples to a verified INT8 network.
+ *
+ * The one public header. No HTTP, SQL, JSON, processes or logs; threads only through the
+ * callback that the caller gives. Everything is allocated in the caller's arena. */
+#ifndef QUANTCORE_H
+#define QUANTCORE_H
+
+#include "quantcore/base/qd_arena.h"
+#include "quantcore/data/reader.h"
+#include "quantcore/kernels/qc_kernels.h"
+
+enum qc_phase {
+    QC_PHASE_VALIDATING, QC_PHASE_FOLDING, QC_PHASE_WEIGHTS, QC_PHASE_PASS1, QC_PHASE_PASS2,
+    QC_PHASE_SEARCHING, QC_PHASE_BIAS, QC_PHASE_EXPORTING, QC_PHASE_VERIFYING, QC_PHASE_COUNT
+};
+const char *qc_phase_name(enum qc_phase phase); /* "validating", … */
+
+enum qc_calibrator {
+    QC_CALIB_MSE,          /* least expected squared error, lo and hi searched; the default */
+    QC_CALIB_MINMAX,
+    QC_CALIB_PERCENTILE,
+    QC_CALIB_KL,           /* KL(P||Q) over `bins` coarse bins */
+    QC_CALIB_SYMMETRIC_KL, /* (KL(P||Q) + KL(Q||P)) / 2 */
+    QC_CALIB_JS,           /* Jensen-Shannon */
+    QC_CALIB_COUNT
+};
+const char *qc_calibrator_name(enum qc_calibrator c); /* "mse", "minmax", "percentile", "kl", … */
+bool qc_calibrator_from_name(const char *name, enum qc_calibrator *ret);
+
+struct qc_options {
+    enum qc_calibrator calibrator;
+    double min_percentile, max_percentile;     /* (0.5, 1]; 1 = plain min/max */
+    double search_start_scale, search_end_scale, search_step; /* 0.3, 1.7, 0.01 */
+    int bins;                                  /* coarse bins of the divergences: 150 */
+    bool weights_per_channel;                  /* true */
+    bool bias_correction;                      /* true */
+    bool quantize_last_output;                 /* false: the last Conv/Gemm keeps f32 output */
+    const char *const *exclude_nodes;          /* exact node names left in f32 */
+    int n_exclude_nodes;
+    const char *const *exclude_types;          /* operator types left in f32 */
+    int n_exclude_types;
+    double holdout;                            /* share of the calibration samples kept for
+                                                  verification when no validation set is given:
+                                                  0.2, at least one sample */
+    int64_t max_samples;                       /* 0: all */
+    int batch_size;                            /* samples handed out at once: 8; no effect on
+                                                  any result */
+    enum qc_isa isa;                           /* highest instruction set to use */
+    size_t memory_limit;                       /* bytes for the arena, 0: none */
+    /* gate: the job fails (QD_CONFLICT) when verification is below; 0 = off */
+    double gate_min_sqnr_db, gate_min_agreement, gate_max_drop;
+};
+void qc_options_init(struct qc_options *options); /* the defaults named above */
+/* QD_INVALID names the field, the value and the limits. */
+QD_MUST_CHECK enum qd_code qc_options_check(const struct qc_options *options,
+                                            struct qd_error *err);
+
+/* Run fn(arg, index, thread) for index 0..n-1 on up to n_threads threads, return when all are
+ * done. thread is 0..n_threads-1 and never used by two calls at once. */
+struct qc_threads {
+    int n_threads;
+    void (*parallel_for)(void *ctx, int n, void (*fn)(void *arg, int index, int thread),
+                         void *arg);
+    void *ctx;
+};
+/* One thread: calls fn in the caller's. */
+struct qc_threads qc_threads_none(void);
+
+/* Progress and cancellation: return false to cancel (QD_CANCELED). unit is "samples", "nodes". */
+struct qc_progress {
+    bool (*step)(void *ctx, enum qc_phase phase, int64_t done, int64_t total, const char *unit);
+    void *ctx;
+};
+
+struct qc_job {
+    struct qd_bytes model;         /* ONNX bytes, borrowed until qc_quantize returns */
+    struct qc_reader *calibration; /* borrowed; rewound as needed */
+    struct qc_reader *validation;  /* may be NULL; may carry labels */
+    struct qc_threads threads;
+    struct qc_progress progress;   /* step may be NULL */
+};
+
+/* One row of the calibration table: a quantized activation. */
+struct qc_calibration_row {
+    const char *tensor, *op_type; /* op_type of the producer, "Input" for a network input */
+    const char *dtype;            /* "u8" */
+    float scale;
+    int32_t zero_point;
+    double lo, hi;                /* the chosen range */
+    double min, max, mean, std;   /* observed */
+    int64_t count;                /* elements seen */
+    double clipped_share;         /* of elements outside [lo, hi], by the fine histogram */
+};
+
+struct qc_layer_row {
+    const char *node, *op_type, *output; /* output: the f32 tensor's name */
+    const char *precision;        /* "int8", "f32" */
+    const char *reason;           /* why it is f32, else "" */
+    double local_sqnr_db, cumulative_sqnr_db, cosine, max_error, saturated_share;
+                                  /* NAN where not measured */
+    double weight_sqnr_db;        /* NAN without weights */
+    int64_t n_weights;
+};
+
+struct qc_output_row {
+    const char *name;
+    double sqnr_db, cosine, max_error; /* artifact against f32 over all verification samples */
+    double top1_agreement, top5_agreement; /* shares 0..1, NAN when not a classifier's output */
+    double accuracy_f32, accuracy_int8, accuracy_ci95; /* NAN without labels; ci95 half width
+                                                          (Wilson) of accuracy_int8 */
+};
+
+struct qc_report {
+    const char *model_name;
+    int64_t opset_in, opset_out;
+    const char *isa;
+    int n_threads;
+    int64_t n_calibration, n_verification;
+    bool verification_held_back;  /* true: part of the calibration set; false: a set given */
+    size_t size_in, size_out;     /* bytes of the ONNX files */
+    double phase_seconds[QC_PHASE_COUNT];
+    double total_seconds;
+    size_t peak_arena_bytes;
+    struct qc_calibration_row *calibration;
+    int n_calibration_rows;
+    struct qc_layer_row *layers;
+    int n_layers;
+    struct qc_output_row *outputs;
+    int n_outputs;
+    const char **warnings;
+    int n_warnings;
+    int n_nodes_int8, n_nodes_f32;
+    bool gate_passed;
+};
+
+/* The whole pipeline. *ret_artifact (in the arena) is the QDQ model's bytes. On QD_CONFLICT
+ * from the gate both results are set. */
+QD_MUST_CHECK enum qd_code qc_quantize(const struct qc_job *job, const struct qc_options *options,
+                                       struct qd_arena *arena, struct qd_bytes *ret_artifact,
+                                       struct qc_report **ret_report, struct qd_error *err);
+
+/* What a model is and whether it can be quantized: imports, infers, folds. Used by submission
+ * (an unsupported operator fails here with node, operator, opset and domain) and `inspect`. */
+struct qc_io_info {
+    const char *name;
+    const char *dtype;
+    int rank;
+    int64_t dim[QC_READER_MAX_RANK]; /* -1: symbolic (the batch) */
+};
+struct qc_model_info {
+    const char *name, *producer;
+    int64_t ir_version, opset;
+    int n_inputs, n_outputs;
+    const struct qc_io_info *inputs, *outputs;
+    int n_nodes, n_nodes_folded;   /* as stored; after folding and fusing */
+    int64_t n_parameters, n_macs;  /* multiply-accumulates of one sample */
+    size_t buffer_bytes;           /* activations of one f32 run, one thread */
+    bool is_quantized;             /* carries QuantizeLinear already */
+    const char *dump;              /* the folded graph, one line a node */
+};
+QD_MUST_CHECK enum qd_code qc_inspect(struct qd_bytes model, struct qd_arena *arena,
+                                      struct qc_model_info **ret, struct qd_error *err);
+
+/* Run a network on samples: the f32 engine, or the integer engine for a QDQ model. */
+enum qc_engine { QC_ENGINE_F32, QC_ENGINE_INT8 };
+struct qc_runner; /* in the arena; states are freed with it */
+QD_MUST_CHECK enum qd_code qc_runner_new(struct qd_bytes model, enum qc_engine engine,
+                                         enum qc_isa isa, struct qd_arena *arena,
+                                         struct qc_runner **ret, struct qd_error *err);
+const struct qc_model_info *qc_runner_info(const struct qc_runner *runner);
+/* outputs[i] has room for one sample of output i as f32 (dims after the first). */
+QD_MUST_CHECK enum qd_code qc_runner_run(struct qc_runner *runner, const float *const *inputs,
+                                         float *const *outputs, struct qd_error *err);
+
+#endif
