@@ -13,61 +13,61 @@
  *        NOQ    never quantized by default (softmax, decoding arithmetic)
  *        INTERNAL made by quantcore only, never imported */
 #define QC_OPS(X)                                                                        \
-    X(CONV, "Conv", "", 1, 2, 3, 1, QC_OP_QUANT)                                         \
-    X(GEMM, "Gemm", "", 7, 2, 3, 1, QC_OP_QUANT)                                         \
-    X(MATMUL, "MatMul", "", 1, 2, 2, 1, QC_OP_QUANT)                                     \
-    X(BATCH_NORMALIZATION, "BatchNormalization", "", 7, 5, 5, 5, QC_OP_NOQ)              \
-    X(RELU, "Relu", "", 6, 1, 1, 1, QC_OP_QUANT | QC_OP_UNARY)                           \
-    X(CLIP, "Clip", "", 6, 1, 3, 1, QC_OP_QUANT | QC_OP_UNARY)                           \
-    X(LEAKY_RELU, "LeakyRelu", "", 6, 1, 1, 1, QC_OP_QUANT | QC_OP_UNARY)                \
-    X(SIGMOID, "Sigmoid", "", 6, 1, 1, 1, QC_OP_QUANT | QC_OP_UNARY)                     \
-    X(HARD_SIGMOID, "HardSigmoid", "", 6, 1, 1, 1, QC_OP_UNARY)                          \
-    X(HARD_SWISH, "HardSwish", "", 14, 1, 1, 1, QC_OP_UNARY)                             \
-    X(TANH, "Tanh", "", 6, 1, 1, 1, QC_OP_UNARY)                                         \
-    X(EXP, "Exp", "", 6, 1, 1, 1, QC_OP_UNARY | QC_OP_NOQ)                               \
-    X(ADD, "Add", "", 7, 2, 2, 1, QC_OP_QUANT)                                           \
-    X(SUB, "Sub", "", 7, 2, 2, 1, QC_OP_NOQ)                                             \
-    X(MUL, "Mul", "", 7, 2, 2, 1, QC_OP_QUANT)                                           \
-    X(DIV, "Div", "", 7, 2, 2, 1, QC_OP_NOQ)                                             \
-    X(CONCAT, "Concat", "", 4, 1, 4096, 1, QC_OP_QUANT)                                  \
-    X(MAX_POOL, "MaxPool", "", 1, 1, 1, 2, QC_OP_PASS)                                   \
-    X(AVERAGE_POOL, "AveragePool", "", 7, 1, 1, 1, QC_OP_QUANT)                          \
-    X(GLOBAL_AVERAGE_POOL, "GlobalAveragePool", "", 1, 1, 1, 1, QC_OP_QUANT)             \
-    X(FLATTEN, "Flatten", "", 1, 1, 1, 1, QC_OP_PASS)                                    \
-    X(RESHAPE, "Reshape", "", 5, 2, 2, 1, QC_OP_PASS)                                    \
-    X(TRANSPOSE, "Transpose", "", 1, 1, 1, 1, QC_OP_PASS)                                \
-    X(SQUEEZE, "Squeeze", "", 1, 1, 2, 1, QC_OP_PASS)                                    \
-    X(UNSQUEEZE, "Unsqueeze", "", 1, 1, 2, 1, QC_OP_PASS)                                \
-    X(SLICE, "Slice", "", 1, 1, 5, 1, QC_OP_PASS)                                        \
-    X(PAD, "Pad", "", 2, 1, 3, 1, QC_OP_PASS)                                            \
-    X(SOFTMAX, "Softmax", "", 1, 1, 1, 1, QC_OP_NOQ)                                     \
-    X(IDENTITY, "Identity", "", 1, 1, 1, 1, QC_OP_PASS)                                  \
-    X(CONSTANT, "Constant", "", 1, 0, 0, 1, QC_OP_SHAPE)                                 \
-    X(CONSTANT_OF_SHAPE, "ConstantOfShape", "", 9, 1, 1, 1, QC_OP_SHAPE)                 \
-    X(DROPOUT, "Dropout", "", 7, 1, 3, 2, QC_OP_PASS)                                    \
-    X(SHAPE, "Shape", "", 1, 1, 1, 1, QC_OP_SHAPE)                                       \
-    X(GATHER, "Gather", "", 1, 2, 2, 1, QC_OP_PASS)                                      \
-    X(CAST, "Cast", "", 6, 1, 1, 1, QC_OP_NOQ)                                           \
-    X(RESIZE, "Resize", "", 10, 1, 4, 1, QC_OP_PASS)                                     \
-    X(UPSAMPLE, "Upsample", "", 7, 1, 2, 1, QC_OP_PASS)                                  \
-    X(REDUCE_MEAN, "ReduceMean", "", 1, 1, 2, 1, QC_OP_NOQ)                              \
+    X(CONV, "Conv", "", 1, 2, 3, 1, QC_IS_QUANT)                                         \
+    X(GEMM, "Gemm", "", 7, 2, 3, 1, QC_IS_QUANT)                                         \
+    X(MATMUL, "MatMul", "", 1, 2, 2, 1, QC_IS_QUANT)                                     \
+    X(BATCH_NORMALIZATION, "BatchNormalization", "", 7, 5, 5, 5, QC_IS_NOQ)              \
+    X(RELU, "Relu", "", 6, 1, 1, 1, QC_IS_QUANT | QC_IS_UNARY)                           \
+    X(CLIP, "Clip", "", 6, 1, 3, 1, QC_IS_QUANT | QC_IS_UNARY)                           \
+    X(LEAKY_RELU, "LeakyRelu", "", 6, 1, 1, 1, QC_IS_QUANT | QC_IS_UNARY)                \
+    X(SIGMOID, "Sigmoid", "", 6, 1, 1, 1, QC_IS_QUANT | QC_IS_UNARY)                     \
+    X(HARD_SIGMOID, "HardSigmoid", "", 6, 1, 1, 1, QC_IS_UNARY)                          \
+    X(HARD_SWISH, "HardSwish", "", 14, 1, 1, 1, QC_IS_UNARY)                             \
+    X(TANH, "Tanh", "", 6, 1, 1, 1, QC_IS_UNARY)                                         \
+    X(EXP, "Exp", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_NOQ)                               \
+    X(ADD, "Add", "", 7, 2, 2, 1, QC_IS_QUANT)                                           \
+    X(SUB, "Sub", "", 7, 2, 2, 1, QC_IS_NOQ)                                             \
+    X(MUL, "Mul", "", 7, 2, 2, 1, QC_IS_QUANT)                                           \
+    X(DIV, "Div", "", 7, 2, 2, 1, QC_IS_NOQ)                                             \
+    X(CONCAT, "Concat", "", 4, 1, 4096, 1, QC_IS_QUANT)                                  \
+    X(MAX_POOL, "MaxPool", "", 1, 1, 1, 2, QC_IS_PASS)                                   \
+    X(AVERAGE_POOL, "AveragePool", "", 7, 1, 1, 1, QC_IS_QUANT)                          \
+    X(GLOBAL_AVERAGE_POOL, "GlobalAveragePool", "", 1, 1, 1, 1, QC_IS_QUANT)             \
+    X(FLATTEN, "Flatten", "", 1, 1, 1, 1, QC_IS_PASS)                                    \
+    X(RESHAPE, "Reshape", "", 5, 2, 2, 1, QC_IS_PASS)                                    \
+    X(TRANSPOSE, "Transpose", "", 1, 1, 1, 1, QC_IS_PASS)                                \
+    X(SQUEEZE, "Squeeze", "", 1, 1, 2, 1, QC_IS_PASS)                                    \
+    X(UNSQUEEZE, "Unsqueeze", "", 1, 1, 2, 1, QC_IS_PASS)                                \
+    X(SLICE, "Slice", "", 1, 1, 5, 1, QC_IS_PASS)                                        \
+    X(PAD, "Pad", "", 2, 1, 3, 1, QC_IS_PASS)                                            \
+    X(SOFTMAX, "Softmax", "", 1, 1, 1, 1, QC_IS_NOQ)                                     \
+    X(IDENTITY, "Identity", "", 1, 1, 1, 1, QC_IS_PASS)                                  \
+    X(CONSTANT, "Constant", "", 1, 0, 0, 1, QC_IS_SHAPE)                                 \
+    X(CONSTANT_OF_SHAPE, "ConstantOfShape", "", 9, 1, 1, 1, QC_IS_SHAPE)                 \
+    X(DROPOUT, "Dropout", "", 7, 1, 3, 2, QC_IS_PASS)                                    \
+    X(SHAPE, "Shape", "", 1, 1, 1, 1, QC_IS_SHAPE)                                       \
+    X(GATHER, "Gather", "", 1, 2, 2, 1, QC_IS_PASS)                                      \
+    X(CAST, "Cast", "", 6, 1, 1, 1, QC_IS_NOQ)                                           \
+    X(RESIZE, "Resize", "", 10, 1, 4, 1, QC_IS_PASS)                                     \
+    X(UPSAMPLE, "Upsample", "", 7, 1, 2, 1, QC_IS_PASS)                                  \
+    X(REDUCE_MEAN, "ReduceMean", "", 1, 1, 2, 1, QC_IS_NOQ)                              \
     X(QUANTIZE_LINEAR, "QuantizeLinear", "", 10, 2, 3, 1, 0)                             \
     X(DEQUANTIZE_LINEAR, "DequantizeLinear", "", 10, 2, 3, 1, 0)                         \
     /* integer units made by integer/int_plan.c out of DequantizeLinear → op →           \
      * QuantizeLinear; inputs and attributes as ONNX's QLinear operators; a missing      \
      * output scale means f32 output */                                                  \
-    X(Q_CONV, "QLinearConv", "quantd", 1, 8, 9, 1, QC_OP_INTERNAL)                       \
-    X(Q_GEMM, "QGemm", "quantd", 1, 8, 9, 1, QC_OP_INTERNAL)                             \
-    X(Q_ADD, "QLinearAdd", "quantd", 1, 8, 8, 1, QC_OP_INTERNAL)                         \
-    X(Q_MUL, "QLinearMul", "quantd", 1, 8, 8, 1, QC_OP_INTERNAL)                         \
-    X(Q_CONCAT, "QLinearConcat", "quantd", 1, 5, 12290, 1, QC_OP_INTERNAL)               \
-    X(Q_TABLE, "QTable", "quantd", 1, 2, 2, 1, QC_OP_INTERNAL)                           \
-    X(Q_AVERAGE_POOL, "QLinearAveragePool", "quantd", 1, 5, 5, 1, QC_OP_INTERNAL)        \
-    X(Q_GLOBAL_AVERAGE_POOL, "QLinearGlobalAveragePool", "quantd", 1, 5, 5, 1, QC_OP_INTERNAL)
+    X(Q_CONV, "QLinearConv", "quantd", 1, 8, 9, 1, QC_IS_INTERNAL)                       \
+    X(Q_GEMM, "QGemm", "quantd", 1, 8, 9, 1, QC_IS_INTERNAL)                             \
+    X(Q_ADD, "QLinearAdd", "quantd", 1, 8, 8, 1, QC_IS_INTERNAL)                         \
+    X(Q_MUL, "QLinearMul", "quantd", 1, 8, 8, 1, QC_IS_INTERNAL)                         \
+    X(Q_CONCAT, "QLinearConcat", "quantd", 1, 5, 12290, 1, QC_IS_INTERNAL)               \
+    X(Q_TABLE, "QTable", "quantd", 1, 2, 2, 1, QC_IS_INTERNAL)                           \
+    X(Q_AVERAGE_POOL, "QLinearAveragePool", "quantd", 1, 5, 5, 1, QC_IS_INTERNAL)        \
+    X(Q_GLOBAL_AVERAGE_POOL, "QLinearGlobalAveragePool", "quantd", 1, 5, 5, 1, QC_IS_INTERNAL)
 
 enum {
-    QC_OP_PASS = 1, QC_OP_QUANT = 2, QC_OP_UNARY = 4, QC_OP_SHAPE = 8, QC_OP_NOQ = 16,
-    QC_OP_INTERNAL = 32
+    QC_IS_PASS = 1, QC_IS_QUANT = 2, QC_IS_UNARY = 4, QC_IS_SHAPE = 8, QC_IS_NOQ = 16,
+    QC_IS_INTERNAL = 32
 };
 
 enum qc_op {
