@@ -44,6 +44,14 @@ help:  ## list the targets
 deps:  ## install what is missing from Debian's packages (DEPS=no skips it)
 	@if [ "$(DEPS)" != no ]; then deploy/install-deps.sh; fi
 
+# Everything that is compiled or generated waits for this stamp, so that a bare machine builds in
+# one run of make, in parallel too. pkg-config is asked when a recipe runs, thus after it.
+DEPS_STAMP := $(BUILD)/deps.stamp
+$(DEPS_STAMP): deploy/install-deps.sh
+	@mkdir -p $(@D)
+	@if [ "$(DEPS)" != no ]; then deploy/install-deps.sh; fi
+	@touch $@
+
 $(BUILD)/quantd: $(BUILD)/obj/$(MAIN:.c=.o) $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -53,6 +61,8 @@ $(LIB): $(LIB_OBJ)
 
 # --- generated code: ONNX messages, the files that the binary carries --------------------------
 ONNX_PROTO ?= /usr/include/onnx/onnx.proto
+$(ONNX_PROTO): | $(DEPS_STAMP)
+	@test -r $@ || { echo "$@ is missing (Debian: libonnx-dev)" >&2; exit 1; }
 $(BUILD)/gen/onnx/onnx.pb-c.c: $(ONNX_PROTO)
 	@mkdir -p $(@D)
 	protoc-c --proto_path=$(dir $(ONNX_PROTO)) --c_out=$(@D) onnx.proto
@@ -63,7 +73,7 @@ $(BUILD)/gen/embedded.c: deploy/embed.sh $(EMBED)
 	@mkdir -p $(@D)
 	deploy/embed.sh $(EMBED) > $@.tmp && mv $@.tmp $@
 
-$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
+$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c | $(DEPS_STAMP)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(filter-out $(WARN),$(CFLAGS)) -w -MMD -MP -c -o $@ $<
 
