@@ -35,14 +35,11 @@ TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/kernels/test_*.c tests/l
 TEST_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(TEST_SRC) tests/run_tests.c)
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all help clean deps
+.PHONY: all help clean check lint
 all: $(BUILD)/quantd  ## build build/quantd
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-
-deps:  ## install what is missing from Debian's packages (DEPS=no skips it)
-	@if [ "$(DEPS)" != no ]; then deploy/install-deps.sh; fi
 
 # Everything that is compiled or generated waits for this stamp, so that a bare machine builds in
 # one run of make, in parallel too. pkg-config is asked when a recipe runs, thus after it.
@@ -63,7 +60,7 @@ $(LIB): $(LIB_OBJ)
 ONNX_PROTO ?= /usr/include/onnx/onnx.proto
 $(ONNX_PROTO): | $(DEPS_STAMP)
 	@test -r $@ || { echo "$@ is missing (Debian: libonnx-dev)" >&2; exit 1; }
-$(BUILD)/gen/onnx/onnx.pb-c.c: $(ONNX_PROTO)
+$(BUILD)/gen/onnx/onnx.pb-c.c: $(ONNX_PROTO) | $(DEPS_STAMP)
 	@mkdir -p $(@D)
 	protoc-c --proto_path=$(dir $(ONNX_PROTO)) --c_out=$(@D) onnx.proto
 $(BUILD)/gen/onnx/onnx.pb-c.h: $(BUILD)/gen/onnx/onnx.pb-c.c
@@ -100,3 +97,25 @@ $(BUILD)/run_tests: $(TEST_OBJ) $(LIB)
 .PHONY: unit
 unit: $(BUILD)/run_tests $(BUILD)/quantd  ## unit tests only (SUITE=name runs one suite)
 	$(if $(SUITE),CK_RUN_SUITE=$(SUITE)) $(BUILD)/run_tests
+
+check: $(BUILD)/run_tests $(BUILD)/quantd  ## everything that needs Debian's packages alone
+	$(BUILD)/run_tests
+
+lint:  ## the rules of CONTRIBUTING.md that a script can see
+	@for s in tests/lint/check_*.sh; do echo "$$s"; $$s || exit 1; done
+
+# --- checks around the code ---------------------------------------------------------------------
+.PHONY: lint demo
+lint:  ## layers, sizes, names, shell scripts (clang-format reports only)
+	tests/lint/check_layers.sh
+	tests/lint/check_sizes.sh
+	tests/lint/check_names.sh
+	@if command -v shellcheck > /dev/null; then \
+	    shellcheck -S warning deploy/*.sh tests/*/*.sh examples/*/*.sh; \
+	else echo "shellcheck: not installed, skipped"; fi
+	@if command -v clang-format > /dev/null; then \
+	    n=$$(clang-format --dry-run $(SRC) $(TEST_SRC) 2>&1 | grep -c 'warning:' || true); \
+	    echo "clang-format: $$n places differ (report only)"; fi
+
+demo: deps $(BUILD)/quantd  ## quantize the Fashion-MNIST example through the service
+	BUILD=$(BUILD) examples/fashion-mnist/demo.sh
