@@ -104,18 +104,6 @@ check: $(BUILD)/run_tests $(BUILD)/quantd  ## everything that needs Debian's pac
 lint:  ## the rules of CONTRIBUTING.md that a script can see
 	@for s in tests/lint/check_*.sh; do echo "$$s"; $$s || exit 1; done
 
-# --- checks around the code ---------------------------------------------------------------------
-.PHONY: lint demo
-lint:  ## layers, sizes, names, shell scripts (clang-format reports only)
-	tests/lint/check_layers.sh
-	tests/lint/check_sizes.sh
-	tests/lint/check_names.sh
-	@if command -v shellcheck > /dev/null; then \
-	    shellcheck -S warning deploy/*.sh tests/*/*.sh examples/*/*.sh; \
-	else echo "shellcheck: not installed, skipped"; fi
-	@if command -v clang-format > /dev/null; then \
-	    n=$$(clang-format --dry-run $(SRC) $(TEST_SRC) 2>&1 | grep -c 'warning:' || true); \
-	    echo "clang-format: $$n places differ (report only)"; fi
-
-demo: deps $(BUILD)/quantd  ## quantize the Fashion-MNIST example through the service
+.PHONY: demo
+demo: $(BUILD)/quantd  ## quantize the Fashion-MNIST example through the service
 	BUILD=$(BUILD) examples/fashion-mnist/demo.sh
