@@ -1,0 +1,58 @@
+/* The durable state of quantd: one SQLite database and one folder of blobs in a data folder.
+ *
+ * One connection, used by one thread (the event loop's); only store_blob.h may be called from
+ * several. What a function returns as strings or arrays lives in the caller's arena. Absent
+ * texts are NULL, absent numbers of type double NaN, absent times 0. Times are milliseconds
+ * since the Unix epoch. A change is durable when its function has returned QD_OK. */
+#ifndef STORE_H
+#define STORE_H
+
+#include "quantcore/base/qd_arena.h"
+
+#define STORE_SCHEMA_VERSION 1
+#define STORE_MAX_FAILURES 3 /* attempts of a job that may end internal or lost */
+#define STORE_LIST_MAX 1000  /* rows of one page */
+
+struct store;
+struct store_blobs;
+
+struct store_settings {
+    const char *data_dir;    /* created when absent (its parent must exist) */
+    uint64_t min_free_bytes; /* new blobs are refused below; 0: no floor */
+    int64_t (*now_ms)(void); /* NULL: the wall clock; tests put their own */
+};
+
+/* Lock the folder, open or create the database, migrate it, open the blobs. QD_CONFLICT when
+ * another process holds the folder, QD_UNSUPPORTED when a newer quantd wrote it or the file is
+ * some other database. */
+QD_MUST_CHECK enum qd_code store_open(const struct store_settings *settings, struct store **ret,
+                                      struct qd_error *err);
+void store_close(struct store *store);
+
+struct store_blobs *store_blobs_of(struct store *store);
+const char *store_data_dir(const struct store *store);
+/* Random name of this opening of the store; running jobs carry it. */
+const char *store_instance(const struct store *store);
+int64_t store_now_ms(const struct store *store);
+
+/* Copy of the database into a new file (VACUUM INTO); QD_CONFLICT if the file exists. */
+QD_MUST_CHECK enum qd_code store_backup(struct store *store, const char *path,
+                                        struct qd_error *err);
+
+struct store_gc_result {
+    uint64_t removed, removed_bytes, kept, kept_bytes;
+};
+/* Remove blobs that no row names and that are older than the grace. */
+QD_MUST_CHECK enum qd_code store_gc(struct store *store, int64_t grace_ms,
+                                    struct store_gc_result *ret, struct qd_error *err);
+
+/* Tests: the n-th following SQL step (1 = next) fails as if the disk were full; 0 turns it off. */
+void store_fail_after(struct store *store, int n);
+
+#include "store/store_blob.h"
+#include "store/store_calibration.h"
+#include "store/store_events.h"
+#include "store/store_jobs.h"
+#include "store/store_models.h"
+
+#endif

@@ -1,0 +1,155 @@
+/* Jobs: the queue, its states, and the writes of an attempt. Writes of an attempt are fenced:
+ * they name the attempt that they belong to, and QD_CONFLICT says that it is no longer the
+ * job's (the caller's child is a zombie: end it, throw its output away). Every change of a
+ * job raises its rev; every change of state or phase is an event in the same transaction. */
+#ifndef STORE_JOBS_H
+#define STORE_JOBS_H
+
+#include "store/store.h"
+
+#define STORE_ID_LENGTH 28   /* "j_" + 26 lower-case base32 digits, sorted by time */
+#define STORE_NAME_MAX  200
+#define STORE_INPUTS_MAX 4096
+#define STORE_KEY_LIFETIME_MS (24 * 3600 * 1000LL)
+
+enum store_state {
+    STORE_QUEUED = 0,
+    STORE_RUNNING,
+    STORE_CANCELING,
+    STORE_SUCCEEDED,
+    STORE_FAILED,
+    STORE_CANCELED,
+    STORE_STATE_COUNT
+};
+const char *store_state_name(enum store_state state);
+/* False for an unknown name. */
+bool store_state_from_name(const char *name, enum store_state *ret);
+/* succeeded, failed and canceled are final. */
+bool store_state_is_final(enum store_state state);
+
+struct store_input {
+    const char *role; /* model | model.data | calibration | validation */
+    const char *blob; /* sha256, 64 hex digits */
+    uint64_t size;
+    const char *name; /* of the uploaded file; never a path */
+};
+
+struct store_job {
+    const char *id, *name;
+    enum store_state state;
+    const char *phase; /* "" before the first */
+    int64_t done, total;
+    const char *unit;
+    int attempt;  /* fencing token, 0 before the first claim */
+    int failures; /* attempts that ended internal or lost */
+    int64_t rev;
+    int priority; /* larger first */
+    const char *tags;   /* JSON array */
+    const char *config; /* JSON object */
+    const char *model_sha256;
+    int64_t created_ms, started_ms, finished_ms, updated_ms, run_after_ms;
+    const char *idempotency_key, *request_hash;
+    const char *error_code, *error_class, *error_message, *error_subject;
+    const char *instance;
+    int64_t version; /* of its name when succeeded, else 0 */
+    const char *summary; /* JSON object */
+};
+
+struct store_job_new {
+    const char *name, *config, *tags; /* tags NULL: [] */
+    int priority;
+    const char *idempotency_key, *request_hash; /* both or none */
+    const struct store_input *inputs; /* exactly one of role model */
+    size_t n_inputs;
+};
+
+/* Queue a job. Same key and hash within 24 h: the existing job and *ret_existing true. Same key,
+ * other hash: QD_CONFLICT. */
+QD_MUST_CHECK enum qd_code store_job_create(struct store *store, const struct store_job_new *job,
+                                            struct qd_arena *arena, struct store_job *ret,
+                                            bool *ret_existing, struct qd_error *err);
+QD_MUST_CHECK enum qd_code store_job_get(struct store *store, const char *id,
+                                         struct qd_arena *arena, struct store_job *ret,
+                                         struct qd_error *err);
+QD_MUST_CHECK enum qd_code store_job_inputs(struct store *store, const char *id,
+                                            struct qd_arena *arena, struct store_input **ret,
+                                            size_t *ret_n, struct qd_error *err);
+
+struct store_job_filter {
+    unsigned states;        /* bit 1u << enum store_state; 0: all */
+    const char *name;       /* exact; NULL: all */
+    const char *query;      /* part of name or id; NULL: all */
+    const char *tag;        /* one of its tags; NULL: all */
+    int64_t created_after_ms;
+    bool ascending;         /* oldest first; default newest first */
+    const char *cursor;     /* id of the last job of the page before; NULL: first page */
+    size_t limit;           /* 1..STORE_LIST_MAX */
+};
+struct store_job_page {
+    struct store_job *jobs;
+    size_t n;
+    bool has_more; /* the next cursor is jobs[n - 1].id */
+};
+QD_MUST_CHECK enum qd_code store_job_list(struct store *store,
+                                          const struct store_job_filter *filter,
+                                          struct qd_arena *arena, struct store_job_page *ret,
+                                          struct qd_error *err);
+/* Jobs in each state. */
+QD_MUST_CHECK enum qd_code store_job_counts(struct store *store,
+                                            int64_t ret_counts[STORE_STATE_COUNT],
+                                            struct qd_error *err);
+/* Place in the queue, 1 = next; 0 when not queued. */
+QD_MUST_CHECK enum qd_code store_job_queue_position(struct store *store, const char *id,
+                                                    int64_t *ret, struct qd_error *err);
+
+/* Take the next due job: running, attempt + 1, this instance. *ret_found false: none is due and
+ * *ret_next_ms is when one will be (0: never). */
+QD_MUST_CHECK enum qd_code store_job_claim(struct store *store, struct qd_arena *arena,
+                                           struct store_job *ret, bool *ret_found,
+                                           int64_t *ret_next_ms, struct qd_error *err);
+/* Not an event; the caller throttles. */
+QD_MUST_CHECK enum qd_code store_job_progress(struct store *store, const char *id, int attempt,
+                                              int64_t done, int64_t total, const char *unit,
+                                              struct qd_error *err);
+QD_MUST_CHECK enum qd_code store_job_phase(struct store *store, const char *id, int attempt,
+                                           const char *phase, struct qd_error *err);
+
+struct store_failure {
+    const char *code, *error_class, *message, *subject; /* class user|resource|internal|lost */
+};
+/* running -> failed. */
+QD_MUST_CHECK enum qd_code store_job_fail(struct store *store, const char *id, int attempt,
+                                          const struct store_failure *failure,
+                                          struct qd_error *err);
+/* running -> queued, due after delay_ms. failure NULL: the drain of a daemon, counts no failure;
+ * otherwise failures + 1 and the error stays readable until the next claim. */
+QD_MUST_CHECK enum qd_code store_job_requeue(struct store *store, const char *id, int attempt,
+                                             int64_t delay_ms,
+                                             const struct store_failure *failure,
+                                             struct qd_error *err);
+/* queued -> canceled, running -> canceling, canceling and canceled stay; else QD_CONFLICT. */
+QD_MUST_CHECK enum qd_code store_job_cancel(struct store *store, const char *id,
+                                            enum store_state *ret, struct qd_error *err);
+/* canceling -> canceled, when the child is gone. */
+QD_MUST_CHECK enum qd_code store_job_canceled(struct store *store, const char *id, int attempt,
+                                              struct qd_error *err);
+/* failed or canceled -> queued with failures 0; else QD_CONFLICT. */
+QD_MUST_CHECK enum qd_code store_job_retry(struct store *store, const char *id,
+                                           struct qd_error *err);
+/* NULL leaves a field as it is. */
+QD_MUST_CHECK enum qd_code store_job_update(struct store *store, const char *id,
+                                            const char *name, const char *tags,
+                                            const int *priority, struct qd_error *err);
+/* Rows of a final job; its blobs go with the next store_gc. QD_CONFLICT while it is not final. */
+QD_MUST_CHECK enum qd_code store_job_delete(struct store *store, const char *id,
+                                            struct qd_error *err);
+
+struct store_recovered {
+    int64_t requeued, lost, canceled;
+};
+/* Start-up, before the first claim: running jobs of former instances go back to the queue or,
+ * after STORE_MAX_FAILURES, fail as lost; canceling ones are canceled. */
+QD_MUST_CHECK enum qd_code store_recover(struct store *store, struct store_recovered *ret,
+                                         struct qd_error *err);
+
+#endif
