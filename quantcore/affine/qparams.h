@@ -1,0 +1,26 @@
+/* Affine quantization: q integer, x real, x ~ scale * (q - zero_point).
+ * The one place where rounding and saturation are defined. */
+#ifndef QC_QPARAMS_H
+#define QC_QPARAMS_H
+
+#include "quantcore/base/qd_base.h"
+
+struct qc_qparams {
+    float scale;        /* > 0, real units a step */
+    int32_t zero_point;
+};
+
+/* clamp(rne(x / scale) + zero_point, q_min, q_max); divides, as ONNX's QuantizeLinear does. */
+int32_t qc_quantize_value(float x, float scale, int32_t zero_point, int32_t q_min,
+                          int32_t q_max);
+
+/* u8 parameters of the range [lo, hi], widened to contain 0 so that 0 is exact:
+ * scale = (hi - lo) / 255, zero_point = clamp(rne(-lo / scale), 0, 255), computed in double.
+ * An empty range (a constant 0 tensor) gives scale 1, zero point 0; a scale below FLT_MIN is
+ * raised to it. lo and hi must be finite. */
+void qc_qparams_asymmetric_u8(double lo, double hi, struct qc_qparams *ret);
+
+/* Narrow symmetric s8 scale: absmax / 127, computed in double; 1 for absmax 0. */
+float qc_scale_symmetric_s8(double absmax);
+
+#endif

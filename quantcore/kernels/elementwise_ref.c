@@ -1,0 +1,132 @@
+/* Elementwise kernels and reductions in plain C. */
+#include "quantcore/kernels/kernels_decl.h"
+
+#include <math.h>
+
+#include "quantcore/affine/qparams.h"
+#include "quantcore/affine/requant.h"
+
+void qc_add_f32__ref(const float *a, const float *b, float *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = a[i] + b[i];
+    }
+}
+
+void qc_mul_f32__ref(const float *a, const float *b, float *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = a[i] * b[i];
+    }
+}
+
+void qc_clamp_f32__ref(const float *x, float lo, float hi, float *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = qc_clamp(x[i], lo, hi);
+    }
+}
+
+void qc_quantize_u8__ref(const float *x, float scale, int32_t zero_point, uint8_t *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = (uint8_t)qc_quantize_value(x[i], scale, zero_point, 0, 255);
+    }
+}
+
+void qc_dequantize_u8__ref(const uint8_t *q, float scale, int32_t zero_point, float *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = (float)(q[i] - zero_point) * scale;
+    }
+}
+
+void qc_lut_u8__ref(const uint8_t *x, const uint8_t table[256], uint8_t *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = table[x[i]];
+    }
+}
+
+static uint8_t round_to_u8(float f, int32_t q_min, int32_t q_max)
+{
+    float lo = (float)q_min, hi = (float)q_max;
+    f = f > lo ? f : lo;
+    f = f < hi ? f : hi;
+    return (uint8_t)rintf(f);
+}
+
+void qc_add_u8__ref(const uint8_t *a, const uint8_t *b, const struct qc_add_u8 *p, uint8_t *out,
+                    size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float f = fmaf((float)a[i], p->ra, fmaf((float)b[i], p->rb, p->k));
+        out[i] = round_to_u8(f, p->y_min, p->y_max);
+    }
+}
+
+void qc_mul_u8__ref(const uint8_t *a, const uint8_t *b, const struct qc_mul_u8 *p, uint8_t *out,
+                    size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        int32_t product = (a[i] - p->a_zero_point) * (b[i] - p->b_zero_point);
+        float f = (float)product * p->multiplier + (float)p->y_zero_point;
+        out[i] = round_to_u8(f, p->y_min, p->y_max);
+    }
+}
+
+void qc_max_f32__ref(const float *x, float *inout, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        inout[i] = x[i] > inout[i] ? x[i] : inout[i];
+    }
+}
+
+void qc_max_u8__ref(const uint8_t *x, uint8_t *inout, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        inout[i] = x[i] > inout[i] ? x[i] : inout[i];
+    }
+}
+
+void qc_sum_f32__ref(const float *x, float *inout, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        inout[i] += x[i];
+    }
+}
+
+void qc_sum_u8__ref(const uint8_t *x, int32_t *inout, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        inout[i] += x[i];
+    }
+}
+
+void qc_minmax_f32__ref(const float *x, size_t n, float *ret_min, float *ret_max,
+                        bool *ret_finite)
+{
+    float lo = INFINITY, hi = -INFINITY;
+    bool nan = false;
+    for (size_t i = 0; i < n; i++) {
+        nan = nan || x[i] != x[i];
+        lo = x[i] < lo ? x[i] : lo;
+        hi = x[i] > hi ? x[i] : hi;
+    }
+    /* + 0.0f: which of -0 and 0 came first must not show */
+    *ret_min = lo + 0.0f;
+    *ret_max = hi + 0.0f;
+    *ret_finite = !nan && isfinite(lo) && isfinite(hi);
+}
+
+void qc_histogram_f32__ref(const float *x, size_t n, float lo, float inv_width, int n_bins,
+                           uint64_t *counts)
+{
+    float last = (float)(n_bins - 1);
+    for (size_t i = 0; i < n; i++) {
+        float f = (x[i] - lo) * inv_width;
+        f = f > 0.0f ? f : 0.0f;
+        f = f < last ? f : last;
+        counts[(int)f]++;
+    }
+}

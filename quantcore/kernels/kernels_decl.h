@@ -1,0 +1,31 @@
+/* Declarations of every kernel of every instruction set; qc_kernels.c puts them in the table. */
+#ifndef QC_KERNELS_DECL_H
+#define QC_KERNELS_DECL_H
+
+#include "quantcore/kernels/qc_kernels.h"
+
+#define QC_KERNELS_OF(isa)                            \
+    qc_tile_f32_fn qc_tile_f32__##isa;                \
+    qc_tile_s8_fn qc_tile_s8__##isa;                  \
+    qc_depthwise_f32_fn qc_depthwise_f32__##isa;      \
+    qc_depthwise_s8_fn qc_depthwise_s8__##isa;        \
+    qc_binary_f32_fn qc_add_f32__##isa;               \
+    qc_binary_f32_fn qc_mul_f32__##isa;               \
+    qc_clamp_f32_fn qc_clamp_f32__##isa;              \
+    qc_quantize_u8_fn qc_quantize_u8__##isa;          \
+    qc_dequantize_u8_fn qc_dequantize_u8__##isa;      \
+    qc_lut_u8_fn qc_lut_u8__##isa;                    \
+    qc_add_u8_fn qc_add_u8__##isa;                    \
+    qc_mul_u8_fn qc_mul_u8__##isa;                    \
+    qc_max_f32_fn qc_max_f32__##isa;                  \
+    qc_max_u8_fn qc_max_u8__##isa;                    \
+    qc_sum_f32_fn qc_sum_f32__##isa;                  \
+    qc_sum_u8_fn qc_sum_u8__##isa;                    \
+    qc_minmax_f32_fn qc_minmax_f32__##isa;            \
+    qc_histogram_f32_fn qc_histogram_f32__##isa
+
+QC_KERNELS_OF(ref);
+QC_KERNELS_OF(avx2);
+QC_KERNELS_OF(avx512);
+
+#endif

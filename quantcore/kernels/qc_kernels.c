@@ -1,0 +1,86 @@
+#include "quantcore/kernels/kernels_decl.h"
+
+#include <string.h>
+
+static const char *const isa_names[QC_ISA_COUNT] = {
+    [QC_ISA_REF] = "ref", [QC_ISA_AVX2] = "avx2", [QC_ISA_AVX512] = "avx512"};
+
+const char *qc_isa_name(enum qc_isa isa)
+{
+    return isa_names[isa];
+}
+
+bool qc_isa_from_name(const char *name, enum qc_isa *ret)
+{
+    for (int i = 0; i < QC_ISA_COUNT; i++) {
+        if (strcmp(isa_names[i], name) == 0) {
+            *ret = (enum qc_isa)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum qc_isa qc_isa_detect(void)
+{
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+        return QC_ISA_REF;
+    }
+    bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                __builtin_cpu_supports("avx512vnni");
+    return wide ? QC_ISA_AVX512 : QC_ISA_AVX2;
+}
+
+static void use_ref(struct qc_kernels *k)
+{
+    *k = (struct qc_kernels){
+        .isa = QC_ISA_REF,
+        .tile_rows_f32 = 4,
+        .tile_rows_s8 = 4,
+        .tile_f32 = qc_tile_f32__ref,
+        .tile_s8 = qc_tile_s8__ref,
+        .depthwise_f32 = qc_depthwise_f32__ref,
+        .depthwise_s8 = qc_depthwise_s8__ref,
+        .add_f32 = qc_add_f32__ref,
+        .mul_f32 = qc_mul_f32__ref,
+        .clamp_f32 = qc_clamp_f32__ref,
+        .quantize_u8 = qc_quantize_u8__ref,
+        .dequantize_u8 = qc_dequantize_u8__ref,
+        .lut_u8 = qc_lut_u8__ref,
+        .add_u8 = qc_add_u8__ref,
+        .mul_u8 = qc_mul_u8__ref,
+        .max_f32 = qc_max_f32__ref,
+        .max_u8 = qc_max_u8__ref,
+        .sum_f32 = qc_sum_f32__ref,
+        .sum_u8 = qc_sum_u8__ref,
+        .minmax_f32 = qc_minmax_f32__ref,
+        .histogram_f32 = qc_histogram_f32__ref,
+    };
+}
+
+/* Each step of the ladder overrides what its instruction set has. */
+static void use_avx2(struct qc_kernels *k)
+{
+    k->isa = QC_ISA_AVX2;
+}
+
+static void use_avx512(struct qc_kernels *k)
+{
+    k->isa = QC_ISA_AVX512;
+}
+
+void qc_kernels_init(struct qc_kernels *kernels, enum qc_isa isa)
+{
+    enum qc_isa best = qc_isa_detect();
+    if (isa < best) {
+        best = isa;
+    }
+    use_ref(kernels);
+    if (best >= QC_ISA_AVX2) {
+        use_avx2(kernels);
+    }
+    if (best >= QC_ISA_AVX512) {
+        use_avx512(kernels);
+    }
+}

@@ -1,0 +1,43 @@
+#include "quantcore/kernels/qc_kernels.h"
+
+#include <string.h>
+
+size_t qc_packed_panel_f32(int n_taps, int channels)
+{
+    return (size_t)n_taps * (size_t)channels * QC_NR;
+}
+
+size_t qc_packed_panel_s8(int n_taps, int channels)
+{
+    return (size_t)n_taps * (((size_t)channels + 3) & ~(size_t)3) * QC_NR;
+}
+
+void qc_pack_f32(const float *w, int n_out, int channels, int n_taps, float *out)
+{
+    size_t panel = qc_packed_panel_f32(n_taps, channels);
+    size_t taps = (size_t)n_taps, depth = (size_t)channels;
+    memset(out, 0, ((size_t)n_out + QC_NR - 1) / QC_NR * panel * sizeof(*out));
+    for (size_t o = 0; o < (size_t)n_out; o++) {
+        float *p = out + o / QC_NR * panel + o % QC_NR;
+        for (size_t c = 0; c < depth; c++) {
+            for (size_t t = 0; t < taps; t++) {
+                p[(t * depth + c) * QC_NR] = w[(o * depth + c) * taps + t];
+            }
+        }
+    }
+}
+
+void qc_pack_s8(const int8_t *w, int n_out, int channels, int n_taps, int8_t *out)
+{
+    size_t panel = qc_packed_panel_s8(n_taps, channels);
+    size_t taps = (size_t)n_taps, depth = (size_t)channels, padded = (depth + 3) & ~(size_t)3;
+    memset(out, 0, ((size_t)n_out + QC_NR - 1) / QC_NR * panel);
+    for (size_t o = 0; o < (size_t)n_out; o++) {
+        int8_t *p = out + o / QC_NR * panel + o % QC_NR * 4;
+        for (size_t c = 0; c < depth; c++) {
+            for (size_t t = 0; t < taps; t++) {
+                p[(t * padded + c / 4 * 4) * QC_NR + c % 4] = w[(o * depth + c) * taps + t];
+            }
+        }
+    }
+}
