@@ -115,7 +115,7 @@ enum qd_code qc_tensor_new(struct qd_arena *arena, enum qc_dtype dtype,
     size_t count;
     if (!qc_shape_elements_checked(shape, element, &count)) {
         char text[192];
-        return qd_fail(err, QD_LIMIT_EXCEEDED, "tensor %s%s: rank is over %d or bytes are over %zu",
+        return qd_fail(err, QD_LIMIT_EXCEEDED, "tensor %s%s: over rank %d or over %zu bytes",
                        shape->rank >= 0 && shape->rank <= QC_MAX_RANK
                            ? qc_shape_format(shape, text, sizeof text)
                            : "of bad rank ",
