@@ -6,6 +6,7 @@
 #define QUANTCORE_H
 
 #include "quantcore/base/qd_arena.h"
+#include "quantcore/calib/calibrator.h" /* enum qc_calibrator and its names */
 #include "quantcore/data/reader.h"
 #include "quantcore/kernels/qc_kernels.h"
 
@@ -14,18 +15,6 @@ enum qc_phase {
     QC_PHASE_SEARCHING, QC_PHASE_BIAS, QC_PHASE_EXPORTING, QC_PHASE_VERIFYING, QC_PHASE_COUNT
 };
 const char *qc_phase_name(enum qc_phase phase); /* "validating", … */
-
-enum qc_calibrator {
-    QC_CALIB_MSE,          /* least expected squared error, lo and hi searched; the default */
-    QC_CALIB_MINMAX,
-    QC_CALIB_PERCENTILE,
-    QC_CALIB_KL,           /* KL(P||Q) over `bins` coarse bins */
-    QC_CALIB_SYMMETRIC_KL, /* (KL(P||Q) + KL(Q||P)) / 2 */
-    QC_CALIB_JS,           /* Jensen-Shannon */
-    QC_CALIB_COUNT
-};
-const char *qc_calibrator_name(enum qc_calibrator c); /* "mse", "minmax", "percentile", "kl", … */
-bool qc_calibrator_from_name(const char *name, enum qc_calibrator *ret);
 
 struct qc_options {
     enum qc_calibrator calibrator;

@@ -1,0 +1,34 @@
+/* The divergences: the candidate whose quantized data have the histogram nearest to the
+ * original's, over `bins` coarse bins on [lo, lo + 2 (hi - lo)].
+ *
+ *   KL(P||Q) = sum P ln(P/Q)     an empty bin of Q counts as QC_DIVERGENCE_EPSILON, and so
+ *                                does an empty bin of P in KL(Q||P)
+ *   symmetric = (KL(P||Q) + KL(Q||P)) / 2
+ *   JS = KL(P||M)/2 + KL(Q||M)/2, M = (P+Q)/2; 0 <= JS <= ln 2, needs no smoothing
+ *
+ * Known artefact, kept because users know these calibrators so: half of the bins lie on the data,
+ * a candidate r has 2 * 255 / (r * bins) levels a bin (3.4/r for 150 bins), and the divergence is
+ * smallest where that is an integer, so r = 1.70, 1.133, 0.85, 0.68 come out again and again. */
+#ifndef QC_CALIB_DIVERGENCE_H
+#define QC_CALIB_DIVERGENCE_H
+
+#include "quantcore/calib/calibrator.h"
+#include "quantcore/calib/histogram_prefix.h"
+
+#define QC_DIVERGENCE_EPSILON 1e-6
+
+/* Of two histograms of n counts each, normalised here. measure is one of the three divergences. */
+double qc_divergence(enum qc_calibrator measure, const uint64_t *p, const uint64_t *q, int n);
+
+/* The coarse bin of x: floor((x - lo) / width), within 0..bins-1. width = 2 (hi - lo) / bins. */
+int qc_divergence_bin(double x, double lo, double width, int bins);
+
+/* [lo, hi]: the base range, lo <= 0 <= hi, lo < hi. Fills lo, hi, ratio and score. Equal
+ * divergences go to the candidate nearest r = 1, then to the larger. */
+QD_MUST_CHECK enum qd_code qc_calib_divergence(const struct qc_histogram_prefix *p,
+                                               enum qc_calibrator measure,
+                                               const struct qc_search *search, double lo,
+                                               double hi, struct qc_range *ret,
+                                               struct qd_error *err);
+
+#endif

@@ -1,0 +1,51 @@
+/* From the statistics of a tensor to the range [lo, hi] that its 256 codes cover.
+ *
+ * A calibrator needs no run of the network: any of them is derived in milliseconds from what
+ * pass 1 and pass 2 left behind (statistics.h), as often as wanted. Deterministic: a pure
+ * function of the statistics. */
+#ifndef QC_CALIBRATOR_H
+#define QC_CALIBRATOR_H
+
+#include "quantcore/calib/statistics.h"
+
+enum qc_calibrator {
+    QC_CALIB_MSE,          /* least expected squared error, lo and hi searched; the default */
+    QC_CALIB_MINMAX,
+    QC_CALIB_PERCENTILE,
+    QC_CALIB_KL,           /* KL(P||Q) over `bins` coarse bins */
+    QC_CALIB_SYMMETRIC_KL, /* (KL(P||Q) + KL(Q||P)) / 2 */
+    QC_CALIB_JS,           /* Jensen-Shannon */
+    QC_CALIB_COUNT
+};
+const char *qc_calibrator_name(enum qc_calibrator c); /* "mse", "minmax", "percentile", "kl", … */
+bool qc_calibrator_from_name(const char *name, enum qc_calibrator *ret);
+
+/* The knobs of a search. Percentiles cut the ends of the range that all calibrators but minmax
+ * start from (1: the plain minimum and maximum). */
+struct qc_search {
+    double min_percentile, max_percentile; /* (0.5, 1] */
+    double start, end, step; /* candidates r = start, start + step, … end, of the base range */
+    int bins;                /* coarse bins of the divergences, 8..QC_FINE_BINS */
+};
+
+struct qc_range {
+    double lo, hi;         /* lo <= 0 <= hi, real units */
+    double ratio;          /* chosen candidate r; 1 when nothing was searched. mse: of hi - lo */
+    double score;          /* the calibrator's own measure at the choice; 0 for minmax and
+                              percentile. mse: expected squared error a value */
+    double clipped_share;  /* of the values outside [lo, hi], by the fine histogram */
+    bool exact_tails;      /* false: a percentile came from the histogram, within one bin */
+};
+
+/* QD_INVALID names the tensor, the value and the limit. */
+QD_MUST_CHECK enum qd_code qc_calibrate(const struct qc_tensor_statistics *t,
+                                        enum qc_calibrator calibrator,
+                                        const struct qc_search *search, struct qc_range *ret,
+                                        struct qd_error *err);
+
+/* Candidates start, start + step, …, end counted in integers (a millionth is the unit), so that
+ * no end point is lost to rounding: 0.8, 1.2, 0.01 are 41, 0.3, 1.7, 0.01 are 141. */
+int qc_search_count(const struct qc_search *search);
+double qc_search_ratio(const struct qc_search *search, int i);
+
+#endif
