@@ -1,0 +1,235 @@
+/* Q_CONV: the twin of exec_conv.c on u8 activations and s8 weights. */
+#include <string.h>
+
+#include "quantcore/integer/int_ops.h"
+
+struct int_conv {
+    struct qc_window window;
+    int group, channels, outputs; /* channels, outputs: of one group */
+    int n_taps, panels;
+    bool depthwise;
+    int padded;                   /* depthwise: channels rounded up to 64 */
+    int32_t *tap;
+    int8_t *packed;
+    int32_t *bias;
+    float *multiplier;
+    struct qc_unit_output out;
+};
+
+void qc_border_q_conv(const struct qc_graph *g, const struct qc_node *n, int ret_pad[4])
+{
+    const struct qc_shape *x = &g->values[n->inputs[0]].shape;
+    const struct qc_shape *w = &g->values[n->inputs[3]].shape;
+    const struct qc_shape *y = &g->values[n->outputs[0]].shape;
+    struct qc_window window;
+    qc_window_resolve(n, x->rank - 2, w->dim + 2, x->dim + 2, y->dim + 2, &window);
+    memcpy(ret_pad, window.pad, sizeof(window.pad));
+}
+
+/* Element offset of output pixel 0's first tap relative to element [0,0,0,0] of the input. */
+static int64_t first_tap(const struct int_conv *c, const struct qc_view *x)
+{
+    return -c->window.pad[0] * x->row_stride - c->window.pad[1] * x->pixel_stride;
+}
+
+static void run_panel(const struct qc_step *step, const struct int_conv *c,
+                      struct qc_tile_s8 *tile, const struct qc_view *x, const struct qc_view *y,
+                      int64_t in_first, int64_t out_first)
+{
+    const uint8_t *row[QC_MAX_ROWS];
+    uint8_t *to_u8[QC_MAX_ROWS];
+    float *to_f32[QC_MAX_ROWS];
+    const int64_t *d = y->shape.dim;
+    int64_t n_pixels = d[0] * d[2] * d[3], image = 0, oh = 0, ow = 0;
+    tile->row = row;
+    tile->out_u8 = c->out.is_u8 ? to_u8 : NULL;
+    tile->out_f32 = c->out.is_u8 ? NULL : to_f32;
+    for (int64_t p = 0; p < n_pixels;) {
+        int n = 0;
+        for (; n < step->kernels->tile_rows_s8 && p < n_pixels; n++, p++) {
+            int64_t to = out_first + image * y->image_stride + oh * y->row_stride +
+                         ow * y->pixel_stride;
+            row[n] = (const uint8_t *)x->data + in_first + image * x->image_stride +
+                     oh * c->window.stride[0] * x->row_stride +
+                     ow * c->window.stride[1] * x->pixel_stride;
+            if (c->out.is_u8) {
+                to_u8[n] = (uint8_t *)y->data + to;
+            } else {
+                to_f32[n] = (float *)y->data + to;
+            }
+            if (++ow == d[3]) {
+                ow = 0;
+                if (++oh == d[2]) {
+                    oh = 0;
+                    image++;
+                }
+            }
+        }
+        tile->n_rows = n;
+        step->kernels->tile_s8(tile);
+    }
+}
+
+static void run_groups(const struct qc_step *step, const struct int_conv *c,
+                       const struct qc_view *x, const struct qc_view *y)
+{
+    size_t panel_size = qc_packed_panel_s8(c->n_taps, c->channels);
+    for (int g = 0; g < c->group; g++) {
+        for (int p = 0; p < c->panels; p++) {
+            size_t index = (size_t)(g * c->panels + p);
+            int left = c->outputs - p * QC_NR;
+            struct qc_tile_s8 tile = {.tap = c->tap,
+                                      .n_taps = c->n_taps,
+                                      .channels = (c->channels + 3) / 4 * 4,
+                                      .weights = c->packed + index * panel_size,
+                                      .bias = c->bias + index * QC_NR,
+                                      .n_out = left < QC_NR ? left : QC_NR,
+                                      .multiplier = c->multiplier + index * QC_NR,
+                                      .y_zero_point = c->out.y.zero_point,
+                                      .y_min = c->out.y_min,
+                                      .y_max = c->out.y_max,
+                                      .lo = c->out.lo,
+                                      .hi = c->out.hi};
+            run_panel(step, c, &tile, x, y, first_tap(c, x) + g * c->channels,
+                      g * c->outputs + p * QC_NR);
+        }
+    }
+}
+
+static void run_depthwise(const struct qc_step *step, const struct int_conv *c,
+                          const struct qc_view *x, const struct qc_view *y)
+{
+    const int64_t *d = y->shape.dim;
+    for (int64_t n = 0; n < d[0]; n++) {
+        for (int64_t oh = 0; oh < d[2]; oh++) {
+            int64_t to = n * y->image_stride + oh * y->row_stride;
+            struct qc_depthwise_s8 dw = {
+                .in = (const uint8_t *)x->data + first_tap(c, x) + n * x->image_stride +
+                      oh * c->window.stride[0] * x->row_stride,
+                .out_u8 = c->out.is_u8 ? (uint8_t *)y->data + to : NULL,
+                .out_f32 = c->out.is_u8 ? NULL : (float *)y->data + to,
+                .n_pixels = (int)d[3],
+                .in_step = c->window.stride[1] * x->pixel_stride,
+                .out_step = y->pixel_stride,
+                .tap = c->tap,
+                .n_taps = c->n_taps,
+                .channels = c->group,
+                .channels_padded = c->padded,
+                .weights = c->packed,
+                .bias = c->bias,
+                .multiplier = c->multiplier,
+                .y_zero_point = c->out.y.zero_point,
+                .y_min = c->out.y_min,
+                .y_max = c->out.y_max,
+                .lo = c->out.lo,
+                .hi = c->out.hi};
+            step->kernels->depthwise_s8(&dw);
+        }
+    }
+}
+
+static void q_conv_run(const struct qc_step *step, const struct qc_view *in,
+                       const struct qc_view *out, void *scratch)
+{
+    const struct int_conv *c = step->params;
+    (void)scratch;
+    (c->depthwise ? run_depthwise : run_groups)(step, c, &in[0], &out[0]);
+}
+
+static enum qd_code q_conv_check(const struct qc_prepare *p, struct qd_error *err)
+{
+    const struct qc_view *x = &p->in[0], *w = &p->in[3], *y = &p->out[0];
+    if (x->dtype != QC_U8 || w->dtype != QC_S8 || w->data == NULL) {
+        return qc_prepare_refuse(p, err, "u8 input and constant s8 weights are needed");
+    }
+    if (x->layout != QC_NHWC || y->layout != QC_NHWC || w->shape.rank != 4) {
+        return qc_prepare_refuse(p, err, "two spatial dims are needed");
+    }
+    int64_t group = qc_node_int(p->node, "group", 1);
+    if (group < 1 || w->shape.dim[0] % group != 0 ||
+        w->shape.dim[1] * group != x->shape.dim[1] || w->shape.dim[0] != y->shape.dim[1]) {
+        return qc_prepare_refuse(p, err, "group, weights and channels do not fit together");
+    }
+    return QD_OK;
+}
+
+static enum qd_code q_conv_taps(const struct qc_prepare *p, struct int_conv *c,
+                                struct qd_error *err)
+{
+    const struct qc_view *x = &p->in[0], *y = &p->out[0];
+    qc_window_resolve(p->node, 2, p->in[3].shape.dim + 2, x->shape.dim + 2, y->shape.dim + 2,
+                      &c->window);
+    for (int d = 0; d < 2; d++) {
+        int64_t reach = (y->shape.dim[2 + d] - 1) * c->window.stride[d] +
+                        (int64_t)(c->window.kernel[d] - 1) * c->window.dilation[d] + 1;
+        if (reach > x->shape.dim[2 + d] + c->window.pad[d] + c->window.pad[d + 2]) {
+            return qc_prepare_refuse(p, err, "the window does not fit into the padded input");
+        }
+    }
+    c->n_taps = c->window.kernel[0] * c->window.kernel[1];
+    QD_TRY(qd_arena_array(p->arena, (size_t)c->n_taps, sizeof(int32_t), &c->tap, err));
+    for (int t = 0; t < c->n_taps; t++) {
+        int h = t / c->window.kernel[1], w = t % c->window.kernel[1];
+        int64_t tap = h * c->window.dilation[0] * x->row_stride +
+                      w * c->window.dilation[1] * x->pixel_stride;
+        if (tap > INT32_MAX) {
+            return qc_prepare_refuse(p, err, "the input is too large");
+        }
+        c->tap[t] = (int32_t)tap;
+    }
+    return QD_OK;
+}
+
+static void pack_depthwise(struct int_conv *c, const struct qc_unit_weights *u)
+{
+    for (size_t o = 0; o < (size_t)c->group; o++) {
+        for (size_t t = 0; t < u->depth; t++) {
+            c->packed[t * (size_t)c->padded + o] = u->w[o * u->depth + t];
+        }
+        c->bias[o] = u->bias[o];
+        c->multiplier[o] = u->multiplier[o];
+    }
+}
+
+static void pack_groups(struct int_conv *c, const struct qc_unit_weights *u)
+{
+    size_t panel_size = qc_packed_panel_s8(c->n_taps, c->channels);
+    for (int g = 0; g < c->group; g++) {
+        size_t first = (size_t)(g * c->panels);
+        qc_pack_s8(u->w + (size_t)(g * c->outputs) * u->depth, c->outputs, c->channels, c->n_taps,
+                   c->packed + first * panel_size);
+        for (int o = 0; o < c->outputs; o++) {
+            c->bias[first * QC_NR + (size_t)o] = u->bias[g * c->outputs + o];
+            c->multiplier[first * QC_NR + (size_t)o] = u->multiplier[g * c->outputs + o];
+        }
+    }
+}
+
+enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
+                               struct qd_error *err)
+{
+    struct int_conv *c = NULL;
+    struct qc_unit_weights u;
+    QD_TRY(q_conv_check(p, err));
+    QD_TRY(qd_arena_alloc(p->arena, sizeof(*c), &c, err));
+    QD_TRY(q_conv_taps(p, c, err));
+    const int64_t *w = p->in[3].shape.dim;
+    c->group = (int)qc_node_int(p->node, "group", 1);
+    c->channels = (int)w[1];
+    c->outputs = (int)w[0] / c->group;
+    c->panels = (c->outputs + QC_NR - 1) / QC_NR;
+    c->depthwise = c->group > 1 && c->channels == 1 && c->outputs == 1;
+    c->padded = (int)qd_align_up((size_t)c->group, 64);
+    QD_TRY(qc_unit_output(p, 6, 7, &c->out, err));
+    QD_TRY(qc_unit_weights(p, p->in[3].data, (int)w[0], (size_t)(w[1] * c->n_taps), &u, err));
+    size_t lanes = c->depthwise ? (size_t)c->padded : (size_t)c->group * (size_t)c->panels * QC_NR;
+    size_t packed = c->depthwise ? (size_t)c->n_taps * lanes
+                                 : lanes / QC_NR * qc_packed_panel_s8(c->n_taps, c->channels);
+    QD_TRY(qd_arena_array(p->arena, packed, 1, &c->packed, err));
+    QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->bias, err));
+    QD_TRY(qd_arena_array(p->arena, lanes, sizeof(float), &c->multiplier, err));
+    (c->depthwise ? pack_depthwise : pack_groups)(c, &u);
+    step->params = c;
+    step->run = q_conv_run;
+    return QD_OK;
+}
