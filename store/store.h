@@ -54,5 +54,6 @@ void store_fail_after(struct store *store, int n);
 #include "store/store_events.h"
 #include "store/store_jobs.h"
 #include "store/store_models.h"
+#include "store/store_queue.h"
 
 #endif

@@ -57,4 +57,12 @@ enum qd_code store_fail_sql(struct store *store, int rc, const char *what, struc
 QD_MUST_CHECK enum qd_code store_event_add(struct store *store, const char *job, const char *type,
                                            struct qd_error *err);
 
+/* Columns of a job in the order that store_read_job reads. */
+#define STORE_JOB_COLUMNS                                                                  \
+    "id,name,state,phase,done,total,unit,attempt,failures,rev,priority,tags,config,"       \
+    "model_sha256,created_ms,started_ms,finished_ms,updated_ms,run_after_ms,"              \
+    "idempotency_key,request_hash,error_code,error_class,error_message,error_subject,"     \
+    "instance,version,summary"
+void store_read_job(struct store_query *query, struct qd_arena *arena, struct store_job *ret);
+
 #endif
