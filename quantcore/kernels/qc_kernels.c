@@ -68,6 +68,10 @@ static void use_avx2(struct qc_kernels *k)
 static void use_avx512(struct qc_kernels *k)
 {
     k->isa = QC_ISA_AVX512;
+    k->tile_rows_f32 = 12;
+    k->tile_rows_s8 = 12;
+    k->tile_f32 = qc_tile_f32__avx512;
+    k->tile_s8 = qc_tile_s8__avx512;
 }
 
 void qc_kernels_init(struct qc_kernels *kernels, enum qc_isa isa)

@@ -1,0 +1,119 @@
+/* u8 x s8 convolution tile, AVX-512 VNNI: up to 12 pixels x 32 channels in 24 accumulators,
+ * four input channels a step. vpdpbusd sums in 32 bits without saturation: exact. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "quantcore/kernels/kernels_decl.h"
+#include "quantcore/kernels/kernels_rows.h"
+
+/* What storing needs, loaded once a tile. */
+struct finish {
+    __m512 multiplier[2];
+    __m512 lo, hi;
+    __m512i zero_point;
+    __mmask32 lanes;
+};
+
+static inline void finish_init(struct finish *f, const struct qc_tile_s8 *t)
+{
+    bool u8 = t->out_u8 != NULL;
+    f->multiplier[0] = _mm512_loadu_ps(t->multiplier);
+    f->multiplier[1] = _mm512_loadu_ps(t->multiplier + 16);
+    f->lo = _mm512_set1_ps(u8 ? (float)(t->y_min - t->y_zero_point) : t->lo);
+    f->hi = _mm512_set1_ps(u8 ? (float)(t->y_max - t->y_zero_point) : t->hi);
+    f->zero_point = _mm512_set1_epi32(t->y_zero_point);
+    f->lanes = t->n_out == QC_NR ? UINT32_MAX : (1U << t->n_out) - 1;
+}
+
+static inline __m128i requantize(const struct finish *f, int half, __m512i acc)
+{
+    __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), f->multiplier[half]);
+    y = _mm512_min_ps(_mm512_max_ps(y, f->lo), f->hi);
+    return _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(y), f->zero_point));
+}
+
+static inline __m512 dequantize(const struct finish *f, int half, __m512i acc)
+{
+    __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), f->multiplier[half]);
+    return _mm512_min_ps(f->hi, _mm512_max_ps(f->lo, y));
+}
+
+static inline void store_row(const struct qc_tile_s8 *t, const struct finish *f, int r,
+                             __m512i v0, __m512i v1)
+{
+    if (t->out_u8 != NULL) {
+        __m256i q = _mm256_set_m128i(requantize(f, 1, v1), requantize(f, 0, v0));
+        if (f->lanes == UINT32_MAX) {
+            _mm256_storeu_si256((__m256i *)(void *)t->out_u8[r], q);
+        } else {
+            _mm256_mask_storeu_epi8(t->out_u8[r], f->lanes, q);
+        }
+    } else {
+        float *out = t->out_f32[r];
+        _mm512_mask_storeu_ps(out, (__mmask16)(f->lanes & 0xffff), dequantize(f, 0, v0));
+        if (t->n_out > 16) {
+            _mm512_mask_storeu_ps(out + 16, (__mmask16)(f->lanes >> 16), dequantize(f, 1, v1));
+        }
+    }
+}
+
+static inline __m512i broadcast4(const uint8_t *x)
+{
+    int32_t four;
+    memcpy(&four, x, sizeof(four));
+    return _mm512_set1_epi32(four);
+}
+
+#define ACC(r) __m512i a##r = bias0, b##r = bias1;
+#define POINT(r) const uint8_t *x##r = t->row[r] + t->tap[tap];
+#define STEP(r)                                   \
+    {                                             \
+        const __m512i x = broadcast4(x##r + c);   \
+        a##r = _mm512_dpbusd_epi32(a##r, x, w0);  \
+        b##r = _mm512_dpbusd_epi32(b##r, x, w1);  \
+    }
+#define STORE(r) store_row(t, &f, r, a##r, b##r);
+
+#define TILE(n)                                                \
+    static void tile_##n(const struct qc_tile_s8 *t)           \
+    {                                                          \
+        const __m512i bias0 = _mm512_loadu_si512(t->bias);     \
+        const __m512i bias1 = _mm512_loadu_si512(t->bias + 16); \
+        const int8_t *w = t->weights;                          \
+        const ptrdiff_t channels = t->channels;                \
+        ROWS_##n(ACC)                                          \
+        for (int tap = 0; tap < t->n_taps; tap++) {            \
+            ROWS_##n(POINT)                                    \
+            for (ptrdiff_t c = 0; c < channels; c += 4) {      \
+                const __m512i w0 = _mm512_loadu_si512(w);      \
+                const __m512i w1 = _mm512_loadu_si512(w + 64); \
+                w += 4 * QC_NR;                                \
+                ROWS_##n(STEP)                                 \
+            }                                                  \
+        }                                                      \
+        struct finish f;                                       \
+        finish_init(&f, t);                                    \
+        ROWS_##n(STORE)                                        \
+    }
+
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+TILE(5)
+TILE(6)
+TILE(7)
+TILE(8)
+TILE(9)
+TILE(10)
+TILE(11)
+TILE(12)
+
+void qc_tile_s8__avx512(const struct qc_tile_s8 *t)
+{
+    static qc_tile_s8_fn *const by_rows[QC_MAX_ROWS] = {
+        tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
+        tile_7, tile_8, tile_9, tile_10, tile_11, tile_12,
+    };
+    by_rows[t->n_rows - 1](t);
+}

@@ -1,0 +1,199 @@
+/* Every convolution kernel of every instruction set that this CPU has, against `_ref`: the whole
+ * output buffer must be the same, thus also the guard bytes around each result. */
+#include <check.h>
+#include <math.h>
+#include <string.h>
+
+#include "quantcore/kernels/qc_kernels.h"
+#include "tests/kernels/kernel_data.h"
+
+enum { MAX_TAPS = 9, MAX_CHANNELS = 40, PIXELS = 64, STRIDE = 48, GUARD = 8 };
+enum { IN = PIXELS * MAX_CHANNELS + 64, W = MAX_TAPS * MAX_CHANNELS * QC_NR };
+enum { OUT = GUARD + (QC_MAX_ROWS + 1) * STRIDE };
+
+struct shape {
+    int n_taps, channels;
+};
+static const struct shape shapes[] = {{1, 1}, {1, 4}, {1, 13}, {9, 3}, {4, 16}, {9, 40}, {2, 33}};
+static const int out_counts[] = {1, 2, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32};
+
+/* Pixels start anywhere, so that loads are misaligned; taps stay inside the buffer. */
+static void make_addresses(int n_taps, int channels, int32_t *tap, size_t *start)
+{
+    for (int t = 0; t < n_taps; t++) {
+        tap[t] = (int32_t)(data_next() % (PIXELS / 2)) * channels;
+    }
+    for (int r = 0; r < QC_MAX_ROWS; r++) {
+        start[r] = data_next() % (size_t)(PIXELS / 2 * channels - channels + 1);
+    }
+}
+
+static void run_f32(qc_tile_f32_fn *fn, struct qc_tile_f32 t, float *out, const float *expected)
+{
+    float *rows[QC_MAX_ROWS];
+    for (int i = 0; i < OUT; i++) {
+        out[i] = -77.25f;
+    }
+    for (int r = 0; r < QC_MAX_ROWS; r++) {
+        rows[r] = out + GUARD + r * STRIDE;
+    }
+    t.out = rows;
+    fn(&t);
+    if (expected != NULL) {
+        data_same_f32(out, expected, OUT, "tile_f32 rows %d, taps %d, channels %d, n_out %d",
+                      t.n_rows, t.n_taps, t.channels, t.n_out);
+    }
+}
+
+static void check_tile_f32(enum qc_isa isa, const struct shape *s, int n_rows, int n_out,
+                           enum data_kind kind, float lo, float hi)
+{
+    static float in[IN], w[W], packed[W], bias[QC_NR], want[OUT], got[OUT];
+    int32_t tap[MAX_TAPS];
+    size_t start[QC_MAX_ROWS];
+    const float *rows[QC_MAX_ROWS];
+    struct qc_kernels ref, k;
+    qc_kernels_init(&ref, QC_ISA_REF);
+    qc_kernels_init(&k, isa);
+    data_f32(in, IN, kind);
+    data_f32(w, W, DATA_PLAIN);
+    memset(bias, 0, sizeof(bias));
+    data_f32(bias, (size_t)n_out, DATA_PLAIN);
+    make_addresses(s->n_taps, s->channels, tap, start);
+    for (int r = 0; r < QC_MAX_ROWS; r++) {
+        rows[r] = in + start[r];
+    }
+    qc_pack_f32(w, n_out, s->channels, s->n_taps, packed);
+    struct qc_tile_f32 t = {.row = rows, .n_rows = n_rows, .tap = tap, .n_taps = s->n_taps,
+                            .channels = s->channels, .weights = packed, .bias = bias,
+                            .n_out = n_out, .lo = lo, .hi = hi};
+    run_f32(ref.tile_f32, t, want, NULL);
+    run_f32(k.tile_f32, t, got, want);
+}
+
+START_TEST(tile_f32__every_row_count_and_width__same_bits_as_ref)
+{
+    for (size_t s = 0; s < QD_COUNT_OF(shapes); s++) {
+        for (size_t o = 0; o < QD_COUNT_OF(out_counts); o++) {
+            for (int r = 1; r <= QC_MAX_ROWS; r++) {
+                bool relu6 = data_next() % 2 == 0;
+                check_tile_f32((enum qc_isa)_i, &shapes[s], r, out_counts[o], DATA_PLAIN,
+                               relu6 ? 0.0f : -INFINITY, relu6 ? 6.0f : INFINITY);
+            }
+        }
+    }
+}
+END_TEST
+
+START_TEST(tile_f32__nan_inf_denormal__same_as_ref)
+{
+    for (int r = 1; r <= QC_MAX_ROWS; r++) {
+        check_tile_f32((enum qc_isa)_i, &shapes[1], r, 32, DATA_SPECIAL, -INFINITY, INFINITY);
+        check_tile_f32((enum qc_isa)_i, &shapes[0], r, 19, DATA_SPECIAL, 0.0f, 6.0f);
+    }
+}
+END_TEST
+
+static void run_s8(qc_tile_s8_fn *fn, struct qc_tile_s8 t, bool to_u8, uint8_t *out,
+                   const uint8_t *expected)
+{
+    uint8_t *rows_u8[QC_MAX_ROWS];
+    float *rows_f32[QC_MAX_ROWS];
+    memset(out, 0xa5, OUT * sizeof(float));
+    for (int r = 0; r < QC_MAX_ROWS; r++) {
+        rows_u8[r] = out + GUARD + r * STRIDE;
+        rows_f32[r] = (float *)out + GUARD + r * STRIDE;
+    }
+    t.out_u8 = to_u8 ? rows_u8 : NULL;
+    t.out_f32 = to_u8 ? NULL : rows_f32;
+    fn(&t);
+    if (expected != NULL) {
+        data_same_u8(out, expected, OUT * sizeof(float),
+                     "tile_s8 rows %d, taps %d, channels %d, n_out %d", t.n_rows, t.n_taps,
+                     t.channels, t.n_out);
+    }
+}
+
+/* What one s8 case varies beside its shape. */
+struct s8_case {
+    enum data_kind kind;
+    bool to_u8, ties;
+    int32_t zero_point, y_min, y_max;
+};
+
+static void check_tile_s8(enum qc_isa isa, const struct shape *s, int n_rows, int n_out,
+                          const struct s8_case *sc)
+{
+    static uint8_t in[IN];
+    static int8_t w[W], packed[W + 4 * MAX_TAPS * QC_NR];
+    static float want[OUT], got[OUT];
+    float multiplier[QC_NR];
+    int32_t tap[MAX_TAPS], bias[QC_NR];
+    size_t start[QC_MAX_ROWS];
+    const uint8_t *rows[QC_MAX_ROWS];
+    struct qc_kernels ref, k;
+    qc_kernels_init(&ref, QC_ISA_REF);
+    qc_kernels_init(&k, isa);
+    data_u8(in, IN, sc->kind);
+    data_u8((uint8_t *)w, W, sc->kind);
+    data_requant(multiplier, bias, QC_NR, sc->ties);
+    make_addresses(s->n_taps, s->channels, tap, start);
+    for (int r = 0; r < QC_MAX_ROWS; r++) {
+        rows[r] = in + start[r];
+    }
+    qc_pack_s8(w, n_out, s->channels, s->n_taps, packed);
+    struct qc_tile_s8 t = {.row = rows, .n_rows = n_rows, .tap = tap, .n_taps = s->n_taps,
+                           .channels = (s->channels + 3) / 4 * 4, .weights = packed,
+                           .bias = bias, .n_out = n_out, .multiplier = multiplier,
+                           .y_zero_point = sc->zero_point, .y_min = sc->y_min,
+                           .y_max = sc->y_max, .lo = sc->ties ? 0.0f : -INFINITY,
+                           .hi = sc->ties ? 6.0f : INFINITY};
+    run_s8(ref.tile_s8, t, sc->to_u8, (uint8_t *)want, NULL);
+    run_s8(k.tile_s8, t, sc->to_u8, (uint8_t *)got, (uint8_t *)want);
+}
+
+static const struct s8_case s8_cases[] = {
+    {DATA_PLAIN, true, false, 128, 0, 255},  {DATA_EXTREME, true, false, 3, 0, 255},
+    {DATA_PLAIN, true, true, 128, 0, 255},   {DATA_PLAIN, true, true, 0, 0, 255},
+    {DATA_PLAIN, true, true, 100, 100, 255}, {DATA_EXTREME, true, false, 255, 17, 201},
+    {DATA_PLAIN, false, false, 0, 0, 0},     {DATA_EXTREME, false, true, 0, 0, 0},
+};
+
+START_TEST(tile_s8__every_row_count_and_width__same_bytes_as_ref)
+{
+    for (size_t s = 0; s < QD_COUNT_OF(shapes); s++) {
+        for (size_t o = 0; o < QD_COUNT_OF(out_counts); o++) {
+            for (int r = 1; r <= QC_MAX_ROWS; r++) {
+                size_t c = data_next() % QD_COUNT_OF(s8_cases);
+                check_tile_s8((enum qc_isa)_i, &shapes[s], r, out_counts[o], &s8_cases[c]);
+            }
+        }
+    }
+}
+END_TEST
+
+START_TEST(tile_s8__every_output_form__same_bytes_as_ref)
+{
+    for (size_t c = 0; c < QD_COUNT_OF(s8_cases); c++) {
+        for (int r = 1; r <= QC_MAX_ROWS; r++) {
+            check_tile_s8((enum qc_isa)_i, &shapes[1], r, 32, &s8_cases[c]);
+            check_tile_s8((enum qc_isa)_i, &shapes[5], r, 21, &s8_cases[c]);
+        }
+    }
+}
+END_TEST
+
+Suite *test_kernels_suite(void);
+Suite *test_kernels_suite(void)
+{
+    Suite *suite = suite_create("kernels");
+    TCase *tc = tcase_create("against_ref");
+    int first = QC_ISA_AVX2, end = qc_isa_detect() + 1;
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, tile_f32__every_row_count_and_width__same_bits_as_ref, first, end);
+    tcase_add_loop_test(tc, tile_f32__nan_inf_denormal__same_as_ref, first, end);
+    tcase_add_loop_test(tc, tile_s8__every_row_count_and_width__same_bytes_as_ref, first, end);
+    tcase_add_loop_test(tc, tile_s8__every_output_form__same_bytes_as_ref, first, end);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
