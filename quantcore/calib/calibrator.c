@@ -104,7 +104,8 @@ enum qd_code qc_calibrate(const struct qc_tensor_statistics *t, enum qc_calibrat
         return qd_fail_on(err, QD_INVALID, t->name, "tensor '%s' has no observed values",
                           t->name);
     }
-    if (calibrator != QC_CALIB_MINMAX && (search->min_percentile < 1 || search->max_percentile < 1)) {
+    bool cut = search->min_percentile < 1 || search->max_percentile < 1;
+    if (calibrator != QC_CALIB_MINMAX && cut) {
         size_t n = t->smallest.n > t->largest.n ? t->smallest.n : t->largest.n;
         float *scratch = calloc(n + 1, sizeof(*scratch));
         if (scratch == NULL) {

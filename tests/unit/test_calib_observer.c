@@ -1,0 +1,223 @@
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "quantcore/calib/observer.h"
+
+static void minmax(const float *x, size_t n, float *lo, float *hi, bool *finite)
+{
+    *lo = INFINITY;
+    *hi = -INFINITY;
+    *finite = true;
+    for (size_t i = 0; i < n; i++) {
+        *lo = x[i] < *lo ? x[i] : *lo;
+        *hi = x[i] > *hi ? x[i] : *hi;
+        *finite = *finite && isfinite(x[i]);
+    }
+}
+
+static void histogram(const float *x, size_t n, float lo, float inv_width, int n_bins,
+                      uint64_t *counts)
+{
+    for (size_t i = 0; i < n; i++) {
+        int b = (int)((x[i] - lo) * inv_width);
+        counts[b < 0 ? 0 : b > n_bins - 1 ? n_bins - 1 : b]++;
+    }
+}
+
+static const struct qc_kernels KERNELS = {.minmax_f32 = minmax, .histogram_f32 = histogram};
+
+enum { SAMPLES = 21, C = 5, H = 3, W = 4, STRIDE = 16, PAD = 1 };
+enum { N = C * H * W, STORED = (H + 2 * PAD) * (W + 2 * PAD) * STRIDE };
+
+static float value(int sample, int i)
+{
+    uint32_t h = (uint32_t)(sample * 1009 + i) * 2654435761u;
+    return (float)(h >> 8) / 16777216.0f * 3.0f - 1.0f + 0.25f * (float)(i % C);
+}
+
+/* A view with a border and stride padding full of NaN: whoever reads them is found. */
+static void nhwc(int sample, float *store, struct qc_view *view)
+{
+    for (int i = 0; i < STORED; i++) {
+        store[i] = NAN;
+    }
+    *view = (struct qc_view){.dtype = QC_F32, .layout = QC_NHWC, .shape = {4, {1, C, H, W}},
+                             .pixel_stride = STRIDE, .row_stride = (W + 2 * PAD) * STRIDE,
+                             .image_stride = STORED};
+    view->data = store + PAD * view->row_stride + PAD * STRIDE;
+    for (int i = 0; i < N; i++) {
+        int c = i % C, w = i / C % W, h = i / C / W;
+        ((float *)view->data)[h * view->row_stride + w * STRIDE + c] = value(sample, i);
+    }
+}
+
+static struct qc_statistics *observe(struct qd_arena *arena, int threads, int batch, int first,
+                                     int count, double percentile)
+{
+    static float store[STORED];
+    struct qc_observed tensors[2] = {{"image", {4, {1, C, H, W}}, 1}, {"row", {2, {1, C}}, 1}};
+    struct qc_observer_options options = {threads, batch, count, percentile, percentile,
+                                          &KERNELS};
+    struct qc_observer *o = NULL;
+    struct qc_statistics *s = NULL;
+    struct qc_view view;
+    struct qc_view row = {.dtype = QC_F32, .layout = QC_PLAIN, .shape = {2, {1, C}}};
+    ck_assert_int_eq(qc_observer_new(tensors, 2, &options, arena, &o, NULL), QD_OK);
+    for (int pass = 1; pass <= 2; pass++) {
+        for (int at = 0; at < count; at += batch) {
+            int n = count - at < batch ? count - at : batch;
+            /* backwards, on changing threads: the order of work must not matter */
+            for (int i = n - 1; i >= 0; i--) {
+                nhwc(first + at + i, store, &view);
+                row.data = view.data;
+                if (pass == 1) {
+                    qc_observer_pass1(o, 0, (i * 7 + at) % threads, i, &view);
+                    qc_observer_pass1(o, 1, i % threads, i, &row);
+                } else {
+                    qc_observer_pass2(o, 0, i % threads, &view);
+                    qc_observer_pass2(o, 1, i % threads, &row);
+                }
+            }
+            if (pass == 1) {
+                ck_assert_int_eq(qc_observer_end_batch(o, n, at, NULL), QD_OK);
+            }
+        }
+        if (pass == 1) {
+            ck_assert_int_eq(qc_observer_end_pass1(o, NULL), QD_OK);
+        }
+    }
+    ck_assert_int_eq(qc_observer_end_pass2(o, &s, NULL), QD_OK);
+    return s;
+}
+
+START_TEST(observe__border_and_padding__never_read_and_sums_right)
+{
+    struct qd_arena arena;
+    qd_arena_init(&arena, 0);
+    struct qc_statistics *s = observe(&arena, 2, 4, 0, SAMPLES, 1.0);
+    double sum = 0, squares = 0, lo = INFINITY, hi = -INFINITY, channel[C] = {0};
+    for (int k = 0; k < SAMPLES; k++) {
+        for (int i = 0; i < N; i++) {
+            double v = (double)value(k, i);
+            sum += v;
+            squares += v * v;
+            lo = fmin(lo, v);
+            hi = fmax(hi, v);
+            channel[i % C] += v;
+        }
+    }
+    struct qc_tensor_statistics *t = &s->tensors[0];
+    double n = (double)SAMPLES * N;
+    ck_assert_int_eq(s->n_samples, SAMPLES);
+    ck_assert_uint_eq(t->count, SAMPLES * N);
+    ck_assert_double_eq(t->min, lo);
+    ck_assert_double_eq(t->max, hi);
+    ck_assert_double_eq_tol(t->mean, sum / n, 1e-12);
+    ck_assert_double_eq_tol(t->std, sqrt(squares / n - sum / n * (sum / n)), 1e-12);
+    for (int c = 0; c < C; c++) {
+        ck_assert_double_eq_tol(t->channel_mean[c], channel[c] / (SAMPLES * H * W), 1e-12);
+    }
+    ck_assert_uint_eq(qc_histogram_total(&t->fine), SAMPLES * N);
+    ck_assert_int_eq(qc_statistics_find(s, "row"), 1);
+    ck_assert_int_eq(qc_statistics_find(s, "column"), -1);
+    qd_arena_done(&arena);
+}
+END_TEST
+
+START_TEST(observe__any_threads_and_batch__same_bits)
+{
+    struct qd_arena arena;
+    qd_arena_init(&arena, 0);
+    struct qc_statistics *want = observe(&arena, 1, 1, 0, SAMPLES, 0.99);
+    const int setups[][2] = {{1, 8}, {2, 3}, {5, 21}, {4, 64}};
+    for (size_t i = 0; i < QD_COUNT_OF(setups); i++) {
+        struct qc_statistics *got = observe(&arena, setups[i][0], setups[i][1], 0, SAMPLES, 0.99);
+        for (int k = 0; k < 2; k++) {
+            struct qc_tensor_statistics *a = &want->tensors[k], *b = &got->tensors[k];
+            float scratch[64];
+            ck_assert(memcmp(&a->sum, &b->sum, sizeof(double)) == 0);
+            ck_assert(memcmp(&a->sum_squares, &b->sum_squares, sizeof(double)) == 0);
+            ck_assert(memcmp(a->channel_mean, b->channel_mean, C * sizeof(double)) == 0);
+            ck_assert(memcmp(a->fine.counts, b->fine.counts,
+                             QC_FINE_BINS * sizeof(uint64_t)) == 0);
+            ck_assert_uint_eq(a->largest.n, qc_tail_length(a->count, 0.99));
+            ck_assert_uint_eq(a->largest.n, b->largest.n);
+            for (size_t j = 1; j <= a->largest.n; j++) {
+                ck_assert_float_eq(qc_tail_at(&a->largest, j, scratch),
+                                   qc_tail_at(&b->largest, j, scratch));
+                ck_assert_float_eq(qc_tail_at(&a->smallest, j, scratch),
+                                   qc_tail_at(&b->smallest, j, scratch));
+            }
+        }
+    }
+    qd_arena_done(&arena);
+}
+END_TEST
+
+START_TEST(merge__two_halves__like_one_set_within_a_bin)
+{
+    struct qd_arena arena;
+    struct qc_statistics *both = NULL;
+    qd_arena_init(&arena, 0);
+    struct qc_statistics *whole = observe(&arena, 1, 4, 0, SAMPLES, 1.0);
+    struct qc_statistics *a = observe(&arena, 1, 4, 0, 10, 1.0);
+    struct qc_statistics *b = observe(&arena, 1, 4, 10, SAMPLES - 10, 1.0);
+    ck_assert_int_eq(qc_statistics_merge(a, b, &arena, &both, NULL), QD_OK);
+    struct qc_tensor_statistics *t = &both->tensors[0], *w = &whole->tensors[0];
+    ck_assert_int_eq(both->n_samples, SAMPLES);
+    ck_assert_double_eq(t->min, w->min);
+    ck_assert_double_eq(t->max, w->max);
+    ck_assert_double_eq_tol(t->mean, w->mean, 1e-12);
+    ck_assert_double_eq_tol(t->std, w->std, 1e-12);
+    ck_assert_uint_eq(qc_histogram_total(&t->fine), w->count);
+    for (uint64_t k = 1; k < w->count; k += 17) {
+        ck_assert_double_eq_tol(qc_histogram_kth_largest(&t->fine, k),
+                                qc_histogram_kth_largest(&w->fine, k), 2.001 * w->fine.width);
+    }
+    struct qd_error err;
+    struct qc_statistics other = *b;
+    struct qc_tensor_statistics renamed[2] = {b->tensors[0], b->tensors[1]};
+    renamed[1].name = "elsewhere";
+    other.tensors = renamed;
+    ck_assert_int_eq(qc_statistics_merge(a, &other, &arena, &both, &err), QD_INVALID);
+    ck_assert_ptr_nonnull(strstr(err.message, "elsewhere"));
+    qd_arena_done(&arena);
+}
+END_TEST
+
+START_TEST(end_batch__nan__names_tensor_and_sample)
+{
+    struct qd_arena arena;
+    struct qd_error err;
+    struct qc_observed tensor = {"x", {1, {3}}, -1};
+    struct qc_observer_options options = {1, 2, 2, 1, 1, &KERNELS};
+    struct qc_observer *o = NULL;
+    float good[3] = {1, 2, 3}, bad[3] = {1, NAN, 3};
+    struct qc_view view = {.data = good, .dtype = QC_F32, .shape = {1, {3}}};
+    qd_arena_init(&arena, 0);
+    ck_assert_int_eq(qc_observer_new(&tensor, 1, &options, &arena, &o, NULL), QD_OK);
+    ck_assert_int_eq(qc_observer_end_pass1(o, &err), QD_INVALID);
+    qc_observer_pass1(o, 0, 0, 0, &view);
+    view.data = bad;
+    qc_observer_pass1(o, 0, 0, 1, &view);
+    ck_assert_int_eq(qc_observer_end_batch(o, 2, 40, &err), QD_INVALID);
+    ck_assert_str_eq(err.subject, "x");
+    ck_assert_ptr_nonnull(strstr(err.message, "sample 41"));
+    qd_arena_done(&arena);
+}
+END_TEST
+
+Suite *test_calib_observer_suite(void);
+Suite *test_calib_observer_suite(void)
+{
+    Suite *s = suite_create("test_calib_observer");
+    TCase *c = tcase_create("observer");
+    tcase_add_test(c, observe__border_and_padding__never_read_and_sums_right);
+    tcase_add_test(c, observe__any_threads_and_batch__same_bits);
+    tcase_add_test(c, merge__two_halves__like_one_set_within_a_bin);
+    tcase_add_test(c, end_batch__nan__names_tensor_and_sample);
+    suite_add_tcase(s, c);
+    return s;
+}
