@@ -1,5 +1,6 @@
 #include "quantcore/onnx/onnx_import.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "onnx/onnx.pb-c.h"
@@ -330,6 +331,12 @@ static enum qd_code import_outputs(struct importer *im)
             return qd_fail_on(im->err, QD_INVALID, name,
                               "graph output '%s' is not produced by any node", name);
         }
+        for (int k = 0; k < g->n_outputs; k++) {
+            if (g->outputs[k].value == io->value) {
+                return qd_fail_on(im->err, QD_INVALID, name, "graph output '%s' is listed twice",
+                                  name);
+            }
+        }
         QD_TRY(import_io(im, in->output[i], io, &dtype));
         if (g->values[io->value].dtype == QC_UNKNOWN) {
             g->values[io->value].dtype = dtype;
@@ -501,7 +508,7 @@ static enum qd_code import_nodes(struct importer *im)
         if (code != QD_OK) {
             qd_wrap(im->err, code, "node '%s'", name);
             if (im->err != NULL && im->err->subject[0] == '\0') {
-                strncpy(im->err->subject, name, sizeof(im->err->subject) - 1);
+                snprintf(im->err->subject, sizeof(im->err->subject), "%s", name);
             }
             return code;
         }
