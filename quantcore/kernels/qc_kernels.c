@@ -67,6 +67,8 @@ static void use_avx2(struct qc_kernels *k)
     k->tile_rows_s8 = 4;
     k->tile_f32 = qc_tile_f32__avx2;
     k->tile_s8 = qc_tile_s8__avx2;
+    k->depthwise_f32 = qc_depthwise_f32__avx2;
+    k->depthwise_s8 = qc_depthwise_s8__avx2;
 }
 
 static void use_avx512(struct qc_kernels *k)
@@ -76,6 +78,8 @@ static void use_avx512(struct qc_kernels *k)
     k->tile_rows_s8 = 12;
     k->tile_f32 = qc_tile_f32__avx512;
     k->tile_s8 = qc_tile_s8__avx512;
+    k->depthwise_f32 = qc_depthwise_f32__avx512;
+    k->depthwise_s8 = qc_depthwise_s8__avx512;
 }
 
 void qc_kernels_init(struct qc_kernels *kernels, enum qc_isa isa)
