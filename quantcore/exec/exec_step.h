@@ -58,4 +58,29 @@ struct qc_window {
     int kernel[2], stride[2], dilation[2], pad[4]; /* h, w; pad: top, left, bottom, right */
 };
 
+/* kernel, stride, dilation and pads of a Conv or pool node whose kernel is kernel[0..n-1] (n = 1
+ * or 2 spatial dims; one dim becomes H = 1). in and out: the spatial dims. auto_pad resolved. */
+void qc_window_resolve(const struct qc_node *n, int n_spatial, const int64_t *kernel,
+                       const int64_t *in, const int64_t *out, struct qc_window *ret);
+
+/* Zero point of an 8-bit value, found at the quantized operators that consume or produce it
+ * (through operators that pass elements on); 0 when there is none. */
+int qc_exec_zero_point(const struct qc_graph *g, int value);
+
+/* NHWC strides of a view (dtype, shape of rank 4 set) with a border of pad {top, left, bottom,
+ * right} pixels: pixel stride rounded up to 16 f32 or 64 bytes of 8-bit elements. *ret_lead:
+ * bytes from the start of the storage to element [0,0,0,0]; *ret_size: bytes of the storage. */
+void qc_view_nhwc_strides(struct qc_view *view, const int pad[4], size_t *ret_lead,
+                          size_t *ret_size);
+/* Write `zero` (f32: 0.0f) into the border. */
+void qc_view_fill_border(const struct qc_view *view, const int pad[4], int zero);
+/* Copy between any two layouts of equal shape and dtype. */
+void qc_view_copy(const struct qc_view *from, const struct qc_view *to);
+/* [N,C,W] as [N,C,1,W]; rank 4 stays. Plain views only change their shape. */
+struct qc_view qc_view_as_2d(const struct qc_view *view);
+
+/* QD_UNSUPPORTED "Op 'node' (f32[1,3,8,8]): reason", naming the first input's type. */
+enum qd_code qc_prepare_refuse(const struct qc_prepare *p, struct qd_error *err,
+                               const char *reason);
+
 #endif

@@ -1,0 +1,159 @@
+#include "quantcore/exec/exec_nd.h"
+
+#include <string.h>
+
+void qc_view_strides(const struct qc_view *view, int64_t ret[QC_MAX_RANK])
+{
+    if (view->layout == QC_NHWC) {
+        ret[0] = view->image_stride;
+        ret[1] = 1;
+        ret[2] = view->row_stride;
+        ret[3] = view->pixel_stride;
+        return;
+    }
+    int64_t stride = 1;
+    for (int i = view->shape.rank - 1; i >= 0; i--) {
+        ret[i] = stride;
+        stride *= view->shape.dim[i];
+    }
+}
+
+static bool mergeable(const struct qc_nd *nd, int64_t dim, const int64_t *stride)
+{
+    for (int k = 0; k < nd->n_operands; k++) {
+        if (nd->stride[k][nd->rank - 1] != stride[k] * dim) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Append a dim, merging it into the last one where all operands allow. */
+static void append(struct qc_nd *nd, int64_t dim, const int64_t *stride)
+{
+    if (dim == 1) {
+        return;
+    }
+    if (nd->rank > 0 && mergeable(nd, dim, stride)) {
+        nd->dim[nd->rank - 1] *= dim;
+    } else {
+        nd->dim[nd->rank++] = dim;
+    }
+    for (int k = 0; k < nd->n_operands; k++) {
+        nd->stride[k][nd->rank - 1] = stride[k];
+    }
+}
+
+void qc_nd_init_strides(struct qc_nd *nd, const struct qc_shape *shape, int n_operands,
+                        const int64_t *const *strides, bool nhwc)
+{
+    static const int nhwc_order[4] = {0, 2, 3, 1};
+    memset(nd, 0, sizeof(*nd));
+    nd->n_operands = n_operands;
+    for (int i = 0; i < shape->rank; i++) {
+        int d = nhwc ? nhwc_order[i] : i;
+        int64_t stride[QC_ND_OPERANDS] = {0};
+        for (int k = 0; k < n_operands; k++) {
+            stride[k] = strides[k][d];
+        }
+        append(nd, shape->dim[d], stride);
+    }
+    if (nd->rank == 0) { /* one element; strides of 1 let the fast loops take it */
+        nd->rank = 1;
+        nd->dim[0] = 1;
+        for (int k = 0; k < n_operands; k++) {
+            nd->stride[k][0] = 1;
+        }
+    }
+}
+
+void qc_nd_init(struct qc_nd *nd, const struct qc_shape *shape, int n_operands,
+                const struct qc_view *const *views)
+{
+    int64_t strides[QC_ND_OPERANDS][QC_MAX_RANK] = {{0}};
+    const int64_t *pointers[QC_ND_OPERANDS] = {strides[0], strides[1], strides[2]};
+    bool nhwc = false;
+    for (int k = 0; k < n_operands; k++) {
+        const struct qc_view *v = views[k];
+        int64_t own[QC_MAX_RANK] = {0};
+        qc_view_strides(v, own);
+        int shift = shape->rank - v->shape.rank;
+        for (int i = 0; i < v->shape.rank; i++) {
+            bool broadcast = v->shape.dim[i] == 1 && shape->dim[i + shift] != 1;
+            strides[k][i + shift] = broadcast ? 0 : own[i];
+        }
+        nhwc = nhwc || v->layout == QC_NHWC;
+    }
+    qc_nd_init_strides(nd, shape, n_operands, pointers, nhwc && shape->rank == 4);
+}
+
+void qc_nd_walk(const struct qc_nd *nd, qc_nd_run_fn *run, void *ctx)
+{
+    int64_t index[QC_MAX_RANK] = {0};
+    int64_t off[QC_ND_OPERANDS] = {0};
+    for (int i = 0; i < nd->rank; i++) {
+        if (nd->dim[i] == 0) {
+            return;
+        }
+    }
+    for (;;) {
+        run(nd, off, ctx);
+        int d = nd->rank - 2;
+        for (; d >= 0; d--) {
+            for (int k = 0; k < nd->n_operands; k++) {
+                off[k] += nd->stride[k][d];
+            }
+            if (++index[d] < nd->dim[d]) {
+                break;
+            }
+            index[d] = 0;
+            for (int k = 0; k < nd->n_operands; k++) {
+                off[k] -= nd->stride[k][d] * nd->dim[d];
+            }
+        }
+        if (d < 0) {
+            return;
+        }
+    }
+}
+
+struct copy {
+    size_t size;
+    const char *from;
+    char *to;
+};
+
+#define COPY_AS(type)                                        \
+    do {                                                     \
+        const type *f = (const type *)(const void *)from;    \
+        type *t = (type *)(void *)to;                        \
+        for (int64_t i = 0; i < n; i++) {                    \
+            t[i * st] = f[i * sf];                           \
+        }                                                    \
+    } while (0)
+
+static void copy_run(const struct qc_nd *nd, const int64_t *off, void *ctx)
+{
+    const struct copy *c = ctx;
+    int64_t n = nd->dim[nd->rank - 1];
+    int64_t sf = nd->stride[0][nd->rank - 1], st = nd->stride[1][nd->rank - 1];
+    const char *from = c->from + off[0] * (int64_t)c->size;
+    char *to = c->to + off[1] * (int64_t)c->size;
+    if (sf == 1 && st == 1) {
+        memcpy(to, from, (size_t)n * c->size);
+    } else if (c->size == 1) {
+        COPY_AS(uint8_t);
+    } else if (c->size == 2) {
+        COPY_AS(uint16_t);
+    } else if (c->size == 4) {
+        COPY_AS(uint32_t);
+    } else {
+        COPY_AS(uint64_t);
+    }
+}
+
+void qc_nd_copy(const struct qc_nd *nd, size_t size, const void *from, void *to)
+{
+    struct copy c = {size, from, to};
+    qc_nd_walk(nd, copy_run, &c);
+}

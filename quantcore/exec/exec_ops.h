@@ -1,0 +1,29 @@
+/* The prepare functions behind qc_exec_rows, by file. */
+#ifndef QC_EXEC_OPS_H
+#define QC_EXEC_OPS_H
+
+#include "quantcore/exec/exec_step.h"
+
+/* exec_conv.c */
+qc_prepare_fn qc_prepare_conv;
+void qc_border_conv(const struct qc_graph *g, const struct qc_node *n, int ret_pad[4]);
+/* exec_gemm.c */
+qc_prepare_fn qc_prepare_gemm, qc_prepare_matmul;
+/* exec_binary.c */
+qc_prepare_fn qc_prepare_binary;
+/* exec_elementwise.c */
+qc_prepare_fn qc_prepare_unary, qc_prepare_batch_normalization;
+/* exec_pool.c */
+qc_prepare_fn qc_prepare_max_pool, qc_prepare_average_pool, qc_prepare_global_average_pool;
+/* exec_shape.c, exec_slice.c */
+qc_prepare_fn qc_prepare_reshape, qc_prepare_identity, qc_prepare_transpose, qc_prepare_concat;
+qc_prepare_fn qc_prepare_gather, qc_prepare_cast, qc_prepare_shape, qc_prepare_constant_of_shape;
+qc_prepare_fn qc_prepare_constant, qc_prepare_slice, qc_prepare_pad;
+/* exec_resize.c */
+qc_prepare_fn qc_prepare_resize;
+/* exec_reduce.c */
+qc_prepare_fn qc_prepare_reduce_mean, qc_prepare_softmax;
+/* exec_quantize.c */
+qc_prepare_fn qc_prepare_quantize, qc_prepare_dequantize;
+
+#endif

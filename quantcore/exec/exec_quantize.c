@@ -1,0 +1,196 @@
+/* QuantizeLinear and DequantizeLinear, per tensor and per axis. */
+#include <math.h>
+
+#include "quantcore/affine/qparams.h"
+#include "quantcore/exec/exec_nd.h"
+#include "quantcore/exec/exec_ops.h"
+
+struct quantize {
+    struct qc_nd nd;              /* of one slice of the axis: x, out */
+    int64_t slices, x_step, y_step;
+    enum qc_dtype q;              /* the integer side */
+    int32_t q_min, q_max;
+};
+
+struct quantize_run {
+    const struct quantize *op;
+    const struct qc_kernels *kernels;
+    const char *x;
+    char *y;
+    float scale;
+    int32_t zero_point;
+};
+
+static int32_t load_zero_point(const struct qc_view *zp, int64_t i)
+{
+    if (zp->data == NULL) {
+        return 0;
+    }
+    if (zp->dtype == QC_U8) {
+        return ((const uint8_t *)zp->data)[i];
+    }
+    return zp->dtype == QC_S8 ? ((const int8_t *)zp->data)[i] : ((const int32_t *)zp->data)[i];
+}
+
+static void quantize_one(const struct qc_nd *nd, const int64_t *off, void *ctx)
+{
+    const struct quantize_run *r = ctx;
+    int last = nd->rank - 1;
+    int64_t n = nd->dim[last], sx = nd->stride[0][last], sy = nd->stride[1][last];
+    const float *x = (const float *)(const void *)r->x + off[0];
+    char *y = r->y + off[1];
+    if (r->op->q == QC_U8 && sx == 1 && sy == 1) {
+        r->kernels->quantize_u8(x, r->scale, r->zero_point, (uint8_t *)y, (size_t)n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int32_t q = qc_quantize_value(x[i * sx], r->scale, r->zero_point, r->op->q_min,
+                                      r->op->q_max);
+        ((uint8_t *)y)[i * sy] = (uint8_t)q; /* two's complement for s8 */
+    }
+}
+
+static void dequantize_one(const struct qc_nd *nd, const int64_t *off, void *ctx)
+{
+    const struct quantize_run *r = ctx;
+    int last = nd->rank - 1;
+    int64_t n = nd->dim[last], sx = nd->stride[0][last], sy = nd->stride[1][last];
+    float *y = (float *)(void *)r->y + off[1];
+    const void *x = r->x + off[0] * (int64_t)qc_dtype_size(r->op->q);
+    if (r->op->q == QC_U8 && sx == 1 && sy == 1) {
+        r->kernels->dequantize_u8(x, r->scale, r->zero_point, y, (size_t)n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int32_t q;
+        if (r->op->q == QC_U8) {
+            q = ((const uint8_t *)x)[i * sx];
+        } else if (r->op->q == QC_S8) {
+            q = ((const int8_t *)x)[i * sx];
+        } else {
+            q = ((const int32_t *)x)[i * sx];
+        }
+        y[i * sy] = (float)((int64_t)q - r->zero_point) * r->scale;
+    }
+}
+
+static void run_slices(const struct qc_step *step, const struct qc_view *in,
+                       const struct qc_view *out, qc_nd_run_fn *fn)
+{
+    const struct quantize *op = step->params;
+    struct quantize_run r = {.op = op, .kernels = step->kernels};
+    const struct qc_view none = {.dtype = op->q}, *zp = step->n_inputs > 2 ? &in[2] : &none;
+    for (int64_t s = 0; s < op->slices; s++) {
+        r.scale = ((const float *)in[1].data)[s];
+        r.zero_point = load_zero_point(zp, s);
+        r.x = (const char *)in[0].data + s * op->x_step;
+        r.y = (char *)out[0].data + s * op->y_step;
+        qc_nd_walk(&op->nd, fn, &r);
+    }
+}
+
+static void quantize_run(const struct qc_step *step, const struct qc_view *in,
+                         const struct qc_view *out, void *scratch)
+{
+    (void)scratch;
+    run_slices(step, in, out, quantize_one);
+}
+
+static void dequantize_run(const struct qc_step *step, const struct qc_view *in,
+                           const struct qc_view *out, void *scratch)
+{
+    (void)scratch;
+    run_slices(step, in, out, dequantize_one);
+}
+
+static enum qd_code check_parameters(const struct qc_prepare *p, enum qc_dtype q,
+                                     struct qd_error *err)
+{
+    const struct qc_view *scale = &p->in[1];
+    bool has_zp = p->node->n_inputs > 2 && p->node->inputs[2] >= 0;
+    if (scale->dtype != QC_F32 || (has_zp && p->in[2].dtype != q)) {
+        return qc_prepare_refuse(p, err, "the scale must be f32, the zero point of the q type");
+    }
+    if (has_zp && !qc_shape_equal(&p->in[2].shape, &scale->shape) &&
+        qc_shape_elements(&p->in[2].shape) != qc_shape_elements(&scale->shape)) {
+        return qc_prepare_refuse(p, err, "scale and zero point differ in shape");
+    }
+    for (size_t i = 0; scale->data != NULL && i < qc_shape_elements(&scale->shape); i++) {
+        float s = ((const float *)scale->data)[i];
+        if (!(s > 0.0f) || !isfinite(s)) {
+            return qc_prepare_refuse(p, err, "a scale is not a positive number");
+        }
+    }
+    return QD_OK;
+}
+
+static enum qd_code prepare_slices(const struct qc_prepare *p, struct quantize *op,
+                                   struct qd_error *err)
+{
+    const struct qc_view *x = &p->in[0], *y = &p->out[0];
+    int64_t xs[QC_MAX_RANK], ys[QC_MAX_RANK];
+    size_t n = qc_shape_elements(&p->in[1].shape);
+    struct qc_shape slice = x->shape;
+    qc_view_strides(x, xs);
+    qc_view_strides(y, ys);
+    op->slices = 1;
+    if (n != 1 || (p->in[1].shape.rank == 1 && x->shape.rank > 0)) {
+        int64_t axis = qc_node_int(p->node, "axis", 1);
+        axis = axis < 0 ? axis + x->shape.rank : axis;
+        bool fits = axis >= 0 && axis < x->shape.rank && (int64_t)n == x->shape.dim[axis];
+        if (!fits && n != 1) {
+            return qc_prepare_refuse(p, err, "the scale has not one value a slice of the axis");
+        }
+        if (fits) {
+            op->slices = x->shape.dim[axis];
+            op->x_step = xs[axis] * (int64_t)qc_dtype_size(x->dtype);
+            op->y_step = ys[axis] * (int64_t)qc_dtype_size(y->dtype);
+            slice.dim[axis] = 1;
+        }
+    }
+    const int64_t *strides[2] = {xs, ys};
+    bool nhwc = x->layout == QC_NHWC || y->layout == QC_NHWC;
+    qc_nd_init_strides(&op->nd, &slice, 2, strides, nhwc);
+    return QD_OK;
+}
+
+static enum qd_code prepare_both(const struct qc_prepare *p, enum qc_dtype q,
+                                 struct qc_step *step, struct qd_error *err)
+{
+    struct quantize *op;
+    if (!qc_shape_equal(&p->in[0].shape, &p->out[0].shape)) {
+        return qc_prepare_refuse(p, err, "input and output differ in shape");
+    }
+    if (p->node->clamp.present) {
+        return qc_prepare_refuse(p, err, "a fused activation is not implemented");
+    }
+    QD_TRY(check_parameters(p, q, err));
+    QD_TRY(qd_arena_alloc(p->arena, sizeof(*op), &op, err));
+    op->q = q;
+    op->q_min = q == QC_U8 ? 0 : -128;
+    op->q_max = q == QC_U8 ? 255 : 127;
+    step->params = op;
+    return prepare_slices(p, op, err);
+}
+
+enum qd_code qc_prepare_quantize(const struct qc_prepare *p, struct qc_step *step,
+                                 struct qd_error *err)
+{
+    enum qc_dtype q = p->out[0].dtype;
+    if (p->in[0].dtype != QC_F32 || (q != QC_U8 && q != QC_S8)) {
+        return qc_prepare_refuse(p, err, "only f32 to u8 or s8 is implemented");
+    }
+    step->run = quantize_run;
+    return prepare_both(p, q, step, err);
+}
+
+enum qd_code qc_prepare_dequantize(const struct qc_prepare *p, struct qc_step *step,
+                                   struct qd_error *err)
+{
+    enum qc_dtype q = p->in[0].dtype;
+    if (p->out[0].dtype != QC_F32 || (q != QC_U8 && q != QC_S8 && q != QC_S32)) {
+        return qc_prepare_refuse(p, err, "only u8, s8 or s32 to f32 is implemented");
+    }
+    step->run = dequantize_run;
+    return prepare_both(p, q, step, err);
+}

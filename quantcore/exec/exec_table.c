@@ -1,0 +1,48 @@
+/* What runs an operator, by enum qc_op. A row without prepare is not executable. */
+#include "quantcore/exec/exec_ops.h"
+
+#define ROW(id, want, border_fn, prepare_fn) \
+    [QC_OP_##id] = {.layout = want, .border = border_fn, .prepare = prepare_fn}
+
+const struct qc_exec_row qc_exec_rows[QC_OP_COUNT] = {
+    ROW(CONV, QC_WANT_NHWC, qc_border_conv, qc_prepare_conv),
+    ROW(GEMM, QC_WANT_PLAIN, NULL, qc_prepare_gemm),
+    ROW(MATMUL, QC_WANT_PLAIN, NULL, qc_prepare_matmul),
+    ROW(BATCH_NORMALIZATION, QC_WANT_NHWC, NULL, qc_prepare_batch_normalization),
+    ROW(RELU, QC_WANT_ANY, NULL, qc_prepare_unary),
+    ROW(CLIP, QC_WANT_ANY, NULL, qc_prepare_unary),
+    ROW(LEAKY_RELU, QC_WANT_ANY, NULL, qc_prepare_unary),
+    ROW(SIGMOID, QC_WANT_ANY, NULL, qc_prepare_unary),
+    ROW(HARD_SIGMOID, QC_WANT_ANY, NULL, qc_prepare_unary),
+    ROW(HARD_SWISH, QC_WANT_ANY, NULL, qc_prepare_unary),
+    ROW(TANH, QC_WANT_ANY, NULL, qc_prepare_unary),
+    ROW(EXP, QC_WANT_ANY, NULL, qc_prepare_unary),
+    ROW(ADD, QC_WANT_ANY, NULL, qc_prepare_binary),
+    ROW(SUB, QC_WANT_ANY, NULL, qc_prepare_binary),
+    ROW(MUL, QC_WANT_ANY, NULL, qc_prepare_binary),
+    ROW(DIV, QC_WANT_ANY, NULL, qc_prepare_binary),
+    ROW(CONCAT, QC_WANT_ANY, NULL, qc_prepare_concat),
+    ROW(MAX_POOL, QC_WANT_NHWC, NULL, qc_prepare_max_pool),
+    ROW(AVERAGE_POOL, QC_WANT_NHWC, NULL, qc_prepare_average_pool),
+    ROW(GLOBAL_AVERAGE_POOL, QC_WANT_NHWC, NULL, qc_prepare_global_average_pool),
+    ROW(FLATTEN, QC_WANT_PLAIN, NULL, qc_prepare_reshape),
+    ROW(RESHAPE, QC_WANT_PLAIN, NULL, qc_prepare_reshape),
+    ROW(TRANSPOSE, QC_WANT_PLAIN, NULL, qc_prepare_transpose),
+    ROW(SQUEEZE, QC_WANT_PLAIN, NULL, qc_prepare_reshape),
+    ROW(UNSQUEEZE, QC_WANT_PLAIN, NULL, qc_prepare_reshape),
+    ROW(SLICE, QC_WANT_PLAIN, NULL, qc_prepare_slice),
+    ROW(PAD, QC_WANT_PLAIN, NULL, qc_prepare_pad),
+    ROW(SOFTMAX, QC_WANT_PLAIN, NULL, qc_prepare_softmax),
+    ROW(IDENTITY, QC_WANT_ANY, NULL, qc_prepare_identity),
+    ROW(CONSTANT, QC_WANT_PLAIN, NULL, qc_prepare_constant),
+    ROW(CONSTANT_OF_SHAPE, QC_WANT_PLAIN, NULL, qc_prepare_constant_of_shape),
+    ROW(DROPOUT, QC_WANT_PLAIN, NULL, qc_prepare_identity),
+    ROW(SHAPE, QC_WANT_PLAIN, NULL, qc_prepare_shape),
+    ROW(GATHER, QC_WANT_PLAIN, NULL, qc_prepare_gather),
+    ROW(CAST, QC_WANT_PLAIN, NULL, qc_prepare_cast),
+    ROW(RESIZE, QC_WANT_NHWC, NULL, qc_prepare_resize),
+    ROW(UPSAMPLE, QC_WANT_NHWC, NULL, qc_prepare_resize),
+    ROW(REDUCE_MEAN, QC_WANT_PLAIN, NULL, qc_prepare_reduce_mean),
+    ROW(QUANTIZE_LINEAR, QC_WANT_ANY, NULL, qc_prepare_quantize),
+    ROW(DEQUANTIZE_LINEAR, QC_WANT_ANY, NULL, qc_prepare_dequantize),
+};
