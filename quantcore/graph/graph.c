@@ -129,12 +129,11 @@ static enum qd_code set_producers(struct qc_graph *g, struct qd_error *err)
                                   n->name, v, g->n_values);
             }
             if (g->values[v].producer >= 0 || is_input(g, v)) {
-                return qd_fail_on(err, QD_INVALID, n->name,
-                                  "node '%s': value '%s' is already produced by %s", n->name,
-                                  g->values[v].name,
-                                  g->values[v].producer >= 0
-                                      ? g->nodes[g->values[v].producer].name
-                                      : "a graph input");
+                return qd_fail_on(
+                    err, QD_INVALID, n->name, "node '%s': value '%s' is already produced by %s",
+                    n->name, g->values[v].name,
+                    g->values[v].producer >= 0 ? g->nodes[g->values[v].producer].name
+                                               : "a graph input");
             }
             g->values[v].producer = i;
         }
@@ -179,7 +178,8 @@ enum qd_code qc_graph_link(struct qc_graph *g, struct qd_error *err)
     for (int i = 0; i < g->n_outputs; i++) {
         int v = g->outputs[i].value;
         if (v < 0 || v >= g->n_values) {
-            return qd_fail(err, QD_INTERNAL, "graph output %d: value %d of %d", i, v, g->n_values);
+            return qd_fail(err, QD_INTERNAL, "graph output %d: value %d of %d", i, v,
+                           g->n_values);
         }
         const struct qc_value *value = &g->values[v];
         if (value->producer < 0 && value->constant == NULL && !is_input(g, v)) {

@@ -229,9 +229,9 @@ static enum qd_code infer_shape(struct qc_infer *c)
 static enum qd_code infer_cast(struct qc_infer *c)
 {
     /* TensorProto.DataType of onnx.proto */
-    static const enum qc_dtype types[] = {
-        QC_UNKNOWN, QC_F32,    QC_U8,   QC_S8,  QC_U16, QC_S16, QC_S32,
-        QC_S64,     QC_STRING, QC_BOOL, QC_F16, QC_F64, QC_U32, QC_U64};
+    static const enum qc_dtype types[] = {QC_UNKNOWN, QC_F32, QC_U8,  QC_S8,     QC_U16,
+                                          QC_S16,     QC_S32, QC_S64, QC_STRING, QC_BOOL,
+                                          QC_F16,     QC_F64, QC_U32, QC_U64};
     const struct qc_value *x;
     QD_TRY(qc_infer_input(c, 0, &x));
     int64_t to = qc_node_int(c->n, "to", 0);
@@ -389,8 +389,8 @@ static enum qd_code bind_input(struct qc_graph *g, const struct qc_io *io, int64
 {
     struct qc_value *v = &g->values[io->value];
     if (!io->has_shape || v->dtype == QC_UNKNOWN) {
-        return qd_fail_on(err, QD_UNSUPPORTED, v->name, "graph input '%s' declares no %s", v->name,
-                          io->has_shape ? "type" : "shape");
+        return qd_fail_on(err, QD_UNSUPPORTED, v->name, "graph input '%s' declares no %s",
+                          v->name, io->has_shape ? "type" : "shape");
     }
     if (io->rank < 0 || io->rank > QC_MAX_RANK) {
         return qd_fail_on(err, QD_UNSUPPORTED, v->name, "graph input '%s' has rank %d, limit %d",
@@ -415,7 +415,8 @@ static enum qd_code bind_input(struct qc_graph *g, const struct qc_io *io, int64
     if (!qc_shape_elements_checked(&shape, qc_dtype_size(v->dtype), &count)) {
         char text[192];
         return qd_fail_on(err, QD_LIMIT_EXCEEDED, v->name,
-                          "graph input '%s': shape %s is too large", v->name, qc_shape_format(&shape, text, sizeof text));
+                          "graph input '%s': shape %s is too large", v->name,
+                          qc_shape_format(&shape, text, sizeof text));
     }
     v->shape = shape;
     v->shape_known = true;
@@ -423,11 +424,17 @@ static enum qd_code bind_input(struct qc_graph *g, const struct qc_io *io, int64
     return QD_OK;
 }
 
-enum qd_code qc_graph_bind_inputs(struct qc_graph *g, int64_t batch, struct qd_error *err)
+enum qd_code qc_graph_bind_shapes(struct qc_graph *g, int64_t batch, struct qd_error *err)
 {
     for (int i = 0; i < g->n_inputs; i++) {
         QD_TRY(bind_input(g, &g->inputs[i], batch, err));
     }
+    return QD_OK;
+}
+
+enum qd_code qc_graph_bind_inputs(struct qc_graph *g, int64_t batch, struct qd_error *err)
+{
+    QD_TRY(qc_graph_bind_shapes(g, batch, err));
     for (int i = 0; i < g->n_nodes; i++) {
         QD_TRY(qc_graph_infer_node(g, i, err));
     }

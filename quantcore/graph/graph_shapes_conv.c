@@ -25,12 +25,14 @@ static enum qd_code read_ints(struct qc_infer *c, const char *name, int count, i
         return QD_OK;
     }
     if (a->type != QC_ATTR_INTS || a->n != (size_t)count) {
-        return qc_infer_fail(c, QD_INVALID, "%s has %zu elements, expected %d", name, a->n, count);
+        return qc_infer_fail(c, QD_INVALID, "%s has %zu elements, expected %d", name, a->n,
+                             count);
     }
     for (int i = 0; i < count; i++) {
         if (a->ints[i] < low || a->ints[i] > MAX_GEOMETRY) {
-            return qc_infer_fail(c, QD_INVALID, "%s[%d] = %" PRId64 " is outside %" PRId64
-                                 "..%" PRId64, name, i, a->ints[i], low, MAX_GEOMETRY);
+            return qc_infer_fail(c, QD_INVALID,
+                                 "%s[%d] = %" PRId64 " is outside %" PRId64 "..%" PRId64, name, i,
+                                 a->ints[i], low, MAX_GEOMETRY);
         }
         out[i] = a->ints[i];
     }
@@ -144,7 +146,8 @@ static enum qd_code infer_conv_of(struct qc_infer *c, int iw, int ib, enum qc_dt
     QD_TRY(read_window(c, &w));
     QD_TRY(check_conv_weights(c, x, weights, &w));
     QD_TRY(check_bias(c, ib, weights->shape.dim[0]));
-    struct qc_shape out = {.rank = x->shape.rank, .dim = {x->shape.dim[0], weights->shape.dim[0]}};
+    struct qc_shape out = {.rank = x->shape.rank,
+                           .dim = {x->shape.dim[0], weights->shape.dim[0]}};
     for (int i = 0; i < w.n; i++) {
         QD_TRY(window_output(c, &w, i, x->shape.dim[2 + i], &out.dim[2 + i]));
     }
@@ -191,9 +194,10 @@ enum qd_code qc_infer_pool(struct qc_infer *c)
         /* A window must meet at least one pixel: else its maximum or mean does not exist. */
         int64_t extent = (w.kernel[i] - 1) * w.dilation[i] + 1;
         if (w.pad[i] >= extent || w.pad[i + w.n] >= extent) {
-            return qc_infer_fail(c, QD_INVALID, "pads %" PRId64 " and %" PRId64
-                                 " are not below the window of %" PRId64, w.pad[i],
-                                 w.pad[i + w.n], extent);
+            return qc_infer_fail(c, QD_INVALID,
+                                 "pads %" PRId64 " and %" PRId64
+                                 " are not below the window of %" PRId64,
+                                 w.pad[i], w.pad[i + w.n], extent);
         }
         QD_TRY(window_output(c, &w, i, x->shape.dim[2 + i], &out.dim[2 + i]));
     }
@@ -258,7 +262,8 @@ static enum qd_code infer_gemm_of(struct qc_infer *c, int ib, int ic, enum qc_dt
     qc_shape_format(&b->shape, sb, sizeof sb);
     if (a->shape.rank != 2 || b->shape.rank != 2 || a->shape.dim[!ta] != b->shape.dim[tb]) {
         return qc_infer_fail(c, QD_INVALID, "'%s' %s%s and '%s' %s%s cannot be multiplied",
-                             a->name, sa, ta ? " transposed" : "", b->name, sb, tb ? " transposed" : "");
+                             a->name, sa, ta ? " transposed" : "", b->name, sb,
+                             tb ? " transposed" : "");
     }
     struct qc_shape out = {.rank = 2, .dim = {a->shape.dim[ta], b->shape.dim[!tb]}};
     const struct qc_value *bias = qc_infer_optional(c, ic);
@@ -300,15 +305,15 @@ enum qd_code qc_infer_matmul(struct qc_infer *c)
     lead_b.rank = rb > 2 ? rb - 2 : 0;
     if (ka != kb || a->dtype != b->dtype || !qc_shape_broadcast(&lead_a, &lead_b, &out)) {
         return qc_infer_fail(c, QD_INVALID, "'%s' %s%s and '%s' %s%s cannot be multiplied",
-                             a->name, qc_shape_format(&a->shape, sa, sizeof sa), qc_dtype_name(a->dtype),
-                             b->name, qc_shape_format(&b->shape, sb, sizeof sb),
-                             qc_dtype_name(b->dtype));
+                             a->name, qc_shape_format(&a->shape, sa, sizeof sa),
+                             qc_dtype_name(a->dtype), b->name,
+                             qc_shape_format(&b->shape, sb, sizeof sb), qc_dtype_name(b->dtype));
     }
     unsigned symbolic = 0;
     for (int i = 0; i < out.rank; i++) {
         int ia = i - (out.rank - lead_a.rank), ib = i - (out.rank - lead_b.rank);
-        bool s = (ia >= 0 && a->symbolic_dims >> ia & 1) ||
-                 (ib >= 0 && b->symbolic_dims >> ib & 1);
+        bool s =
+            (ia >= 0 && a->symbolic_dims >> ia & 1) || (ib >= 0 && b->symbolic_dims >> ib & 1);
         symbolic |= (unsigned)s << i;
     }
     if (ra > 1) {

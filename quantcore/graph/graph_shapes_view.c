@@ -27,8 +27,8 @@ enum qd_code qc_infer_flatten(struct qc_infer *c)
     return qc_infer_output(c, 0, x->dtype, &out, symbolic);
 }
 
-static enum qd_code reshape_dim(struct qc_infer *c, const struct qc_value *x, int64_t asked, int i,
-                                int64_t *ret)
+static enum qd_code reshape_dim(struct qc_infer *c, const struct qc_value *x, int64_t asked,
+                                int i, int64_t *ret)
 {
     if (asked < -1) {
         return qc_infer_fail(c, QD_INVALID, "shape[%d] = %" PRId64, i, asked);
@@ -57,8 +57,7 @@ static unsigned reshape_symbolic(const struct qc_value *x, const struct qc_shape
             symbolic |= 1u << i;
         }
     }
-    if (infer >= 0 &&
-        __builtin_popcount(x->symbolic_dims) > __builtin_popcount(symbolic)) {
+    if (infer >= 0 && __builtin_popcount(x->symbolic_dims) > __builtin_popcount(symbolic)) {
         symbolic |= 1u << infer;
     }
     return symbolic;
@@ -164,8 +163,8 @@ enum qd_code qc_infer_squeeze(struct qc_infer *c)
             symbolic |= (x->symbolic_dims >> i & 1u) << out.rank;
             out.dim[out.rank++] = x->shape.dim[i];
         } else if (x->shape.dim[i] != 1) {
-            return qc_infer_fail(c, QD_INVALID, "dim %d of '%s' is %" PRId64 ", not 1", i, x->name,
-                                 x->shape.dim[i]);
+            return qc_infer_fail(c, QD_INVALID, "dim %d of '%s' is %" PRId64 ", not 1", i,
+                                 x->name, x->shape.dim[i]);
         }
     }
     return qc_infer_output(c, 0, x->dtype, &out, symbolic);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 const struct qc_op_row qc_op_rows[QC_OP_COUNT] = {
-#define X(id, type, domain, since, min_in, max_in, max_out, flags) \
+#define X(id, type, domain, since, min_in, max_in, max_out, flags)                               \
     [QC_OP_##id] = {type, domain, since, min_in, max_in, max_out, flags},
     QC_OPS(X)
 #undef X

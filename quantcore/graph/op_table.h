@@ -94,9 +94,12 @@ int qc_op_find(const char *type, const char *domain);
  * (constants of inputs such as Reshape's shape are used). QD_INVALID / QD_UNSUPPORTED name the
  * node, the values and the limit. */
 QD_MUST_CHECK enum qd_code qc_graph_infer_node(struct qc_graph *g, int node, struct qd_error *err);
-/* Bind input shapes (a symbolic leading dim becomes `batch`; another symbolic dim is
- * QD_UNSUPPORTED and named), then all nodes in order. Does not fold: passes/pass_simplify.c
- * interleaves folding with inference. */
+/* Bind input shapes: a symbolic leading dim becomes `batch`; another symbolic dim is
+ * QD_UNSUPPORTED and named. */
+QD_MUST_CHECK enum qd_code qc_graph_bind_shapes(struct qc_graph *g, int64_t batch,
+                                                struct qd_error *err);
+/* The same, then all nodes in order. Does not fold: passes/pass_simplify.c interleaves folding
+ * with inference. */
 QD_MUST_CHECK enum qd_code qc_graph_bind_inputs(struct qc_graph *g, int64_t batch,
                                                 struct qd_error *err);
 
