@@ -1,0 +1,88 @@
+/* What the server knows about one request while it is being answered. */
+#ifndef API_REQUEST_H
+#define API_REQUEST_H
+
+#include "api/api_route.h"
+#include "quantcore/base/qd_arena.h"
+
+#define API_QUERY_MAX       32
+#define API_FIELD_ERRORS_MAX 16
+#define API_REQUEST_MEMORY  (32u << 20) /* limit of a request's arena, bytes */
+
+struct MHD_Connection;
+struct api_server;
+struct api_connection;
+
+struct api_query {
+    const char *name, *value; /* decoded; value "" for "?name" */
+};
+
+/* One entry of the `errors` list of a problem document. */
+struct api_field_error {
+    const char *pointer, *detail;
+};
+
+struct api_request {
+    struct api_server *server;
+    struct api_connection *on;
+    struct MHD_Connection *connection;
+    const struct api_route *route; /* NULL until found */
+    const char *method;            /* as sent */
+    const char *raw_path;          /* as sent, without the query */
+    struct api_path path;
+    struct api_query query[API_QUERY_MAX];
+    size_t n_query;
+    struct qd_arena arena; /* lives as long as the request */
+    char id[65];           /* X-Request-Id: the client's when it is well formed, else ours */
+    char traceparent[56];  /* "" when none or malformed */
+    uint64_t body_size;    /* Content-Length, UINT64_MAX when chunked, 0 when none */
+    uint64_t received;     /* bytes of the body seen */
+    char *body;            /* API_BODY_MEMORY: received bytes, NUL added */
+    void *state;           /* the handlers' own; route->done frees it */
+    bool began, answered, close, suspended;
+    uint64_t resumes;      /* how often it was suspended and woken */
+    int status;            /* of the answer; a handler may preset it with api_request_fail */
+    const char *problem_code; /* overrides the name of the error code in the problem */
+    uint64_t sent_size;
+    int64_t started_us;
+    struct qd_error failure; /* an error met while the body arrived; told when it has ended */
+    struct api_field_error errors[API_FIELD_ERRORS_MAX];
+    size_t n_errors;
+};
+
+/* The client's header of this name (any case); NULL when absent. */
+const char *api_request_header(const struct api_request *request, const char *name);
+/* "{name}" of the route's pattern; never NULL for a name that the pattern has. */
+const char *api_request_param(const struct api_request *request, const char *name);
+/* Query parameter; NULL when absent. */
+const char *api_request_query(const struct api_request *request, const char *name);
+/* Boolean parameter: absent false, "" or "true" or "1" true, "false" or "0" false. */
+QD_MUST_CHECK enum qd_code api_request_flag(const struct api_request *request, const char *name,
+                                            bool *ret, struct qd_error *err);
+/* Whole number within [low, high]; absent gives `absent`. */
+QD_MUST_CHECK enum qd_code api_request_int(const struct api_request *request, const char *name,
+                                           int64_t low, int64_t high, int64_t absent,
+                                           int64_t *ret, struct qd_error *err);
+
+/* Add to the `errors` list of the problem; strings are copied; the list is capped. */
+void api_request_error(struct api_request *request, const char *pointer, const char *detail);
+/* Fail with a status other than the one that the code has, and a `code` of its own (a literal,
+ * NULL: the code's name): 415 unsupported_media_type, 412 precondition_failed ... */
+enum qd_code api_request_fail(struct api_request *request, struct qd_error *err, int status,
+                              const char *problem_code, enum qd_code code, const char *format,
+                              ...) QD_PRINTF(6, 7);
+
+/* Used by api_server: fill ids, path and query from the request line and headers. */
+void api_request_identify(struct api_request *request);
+QD_MUST_CHECK enum qd_code api_request_parse_path(struct api_request *request,
+                                                  struct qd_error *err);
+/* Refuses parameters that the route does not take, and repeated ones. */
+QD_MUST_CHECK enum qd_code api_request_parse_query(struct api_request *request,
+                                                   struct qd_error *err);
+/* What libmicrohttpd lets through and RFC 9112 does not: repeated Content-Length or Host,
+ * Content-Length beside Transfer-Encoding, spaces in names. On failure the connection is to be
+ * closed after the answer. */
+QD_MUST_CHECK enum qd_code api_request_check_headers(struct api_request *request,
+                                                     const char *version, struct qd_error *err);
+
+#endif
