@@ -45,7 +45,7 @@ static Onnx__ValueInfoProto *add_io(const char *name)
         b.dims[i][d] = &b.dim[i][d];
     }
     b.dim[i][0].value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
-    b.dim[i][0].dim_param = "N";
+    b.dim[i][0].dim_param = (char *)"N";
     b.dim[i][1].value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
     b.dim[i][1].dim_value = 3;
     b.shape[i].n_dim = 2;
@@ -79,7 +79,7 @@ static void start(int64_t opset)
     b.model.n_opset_import = 1;
     b.model.opset_import = b.opsets;
     b.model.graph = &b.graph;
-    b.graph.name = "test";
+    b.graph.name = (char *)"test";
     b.graph.node = b.nodes;
     b.graph.initializer = b.tensors;
     b.graph.input = b.inputs;
@@ -212,11 +212,11 @@ START_TEST(import__small_model__everything_arrives)
 {
     Onnx__StringStringEntryProto entry = ONNX__STRING_STRING_ENTRY_PROTO__INIT, *entries[1] = {&entry};
     start(13);
-    entry.key = "author";
-    entry.value = "somebody";
+    entry.key = (char *)"author";
+    entry.value = (char *)"somebody";
     b.model.n_metadata_props = 1;
     b.model.metadata_props = entries;
-    b.model.producer_name = "unit";
+    b.model.producer_name = (char *)"unit";
     add_input("w"); /* an initializer listed as an input is no input */
     add_initializer("w");
     add_node("add", "Add", "x w > s");
@@ -459,7 +459,7 @@ START_TEST(import__unknown_operator__unsupported_with_node_and_opset)
            "node 'x1': operator Foo of domain 'ai.onnx' in opset 13 is not supported");
     ck_assert_str_eq(err.subject, "x1");
     start(13);
-    add_node("x1", "Relu", "x > y")->domain = "com.acme";
+    add_node("x1", "Relu", "x > y")->domain = (char *)"com.acme";
     expect(QD_UNSUPPORTED, "operator Relu of domain 'com.acme'");
     start(13);
     add_node("x1", "HardSwish", "x > y"); /* opset 14 */
@@ -564,7 +564,7 @@ START_TEST(import__subgraph_function_sparse__unsupported)
     Onnx__FunctionProto f = ONNX__FUNCTION_PROTO__INIT, *fs[1] = {&f};
     start(13);
     add_node("n", "Relu", "x > y");
-    f.name = "MyFunction";
+    f.name = (char *)"MyFunction";
     b.model.n_functions = 1;
     b.model.functions = fs;
     expect(QD_UNSUPPORTED, "MyFunction");
