@@ -16,6 +16,44 @@
 struct store;
 struct store_blobs;
 
+enum store_state {
+    STORE_QUEUED = 0,
+    STORE_RUNNING,
+    STORE_CANCELING,
+    STORE_SUCCEEDED,
+    STORE_FAILED,
+    STORE_CANCELED,
+    STORE_STATE_COUNT
+};
+
+struct store_input {
+    const char *role; /* model | model.data | calibration | validation */
+    const char *blob; /* sha256, 64 hex digits */
+    uint64_t size;
+    const char *name; /* of the uploaded file; never a path */
+};
+
+struct store_job {
+    const char *id, *name;
+    enum store_state state;
+    const char *phase; /* "" before the first */
+    int64_t done, total;
+    const char *unit;
+    int attempt;  /* fencing token, 0 before the first claim */
+    int failures; /* attempts that ended internal or lost */
+    int64_t rev;
+    int priority; /* larger first */
+    const char *tags;   /* JSON array */
+    const char *config; /* JSON object */
+    const char *model_sha256;
+    int64_t created_ms, started_ms, finished_ms, updated_ms, run_after_ms;
+    const char *idempotency_key, *request_hash;
+    const char *error_code, *error_class, *error_message, *error_subject;
+    const char *instance;
+    int64_t version; /* of its name when succeeded, else 0 */
+    const char *summary; /* JSON object */
+};
+
 struct store_settings {
     const char *data_dir;    /* created when absent (its parent must exist) */
     uint64_t min_free_bytes; /* new blobs are refused below; 0: no floor */
@@ -49,6 +87,7 @@ QD_MUST_CHECK enum qd_code store_gc(struct store *store, int64_t grace_ms,
 /* Tests: the n-th following SQL step (1 = next) fails as if the disk were full; 0 turns it off. */
 void store_fail_after(struct store *store, int n);
 
+/* The tables; each of these can also be included alone. */
 #include "store/store_blob.h"
 #include "store/store_calibration.h"
 #include "store/store_events.h"

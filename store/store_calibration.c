@@ -29,6 +29,7 @@ static enum qd_code insert_calibration(struct store *store, const char *id,
     for (size_t i = 0; i < r->n_calibration; i++) {
         const struct store_calibration *c = &r->calibration[i];
         struct store_query q;
+        QD_TRY(store_check_json(store, "extra", c->extra, err));
         store_query_init(&q, store, "INSERT INTO calibration VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                          err);
         store_bind_text(&q, id);
@@ -59,6 +60,7 @@ static enum qd_code insert_layers(struct store *store, const char *id,
     for (size_t i = 0; i < r->n_layers; i++) {
         const struct store_layer *l = &r->layers[i];
         struct store_query q;
+        QD_TRY(store_check_json(store, "extra", l->extra, err));
         store_query_init(&q, store, "INSERT INTO layers VALUES(?,?,?,?,?,?,?,?,?,?,?)", err);
         store_bind_text(&q, id);
         store_bind_int(&q, (int64_t)i);
@@ -113,6 +115,7 @@ static enum qd_code set_succeeded(struct store *store, const char *id, int attem
 {
     struct store_query q;
     int64_t changed = 0;
+    QD_TRY(store_check_json(store, "summary", summary, err));
     store_query_init(&q, store,
                      "UPDATE jobs SET state='succeeded',finished_ms=?4,updated_ms=?4,rev=rev+1,"
                      "summary=?5 WHERE id=?1 AND attempt=?2 AND instance=?3 AND state='running'",

@@ -30,7 +30,7 @@ static enum qd_code code_of_sqlite(int rc)
 enum qd_code store_fail_sql(struct store *store, int rc, const char *what, struct qd_error *err)
 {
     const char *text = rc == SQLITE_FULL ? sqlite3_errstr(rc) : sqlite3_errmsg(store->db);
-    return qd_fail(err, code_of_sqlite(rc), "database: %s: %s (%d)", what, text, rc);
+    return qd_fail(err, code_of_sqlite(rc), "database: %.60s: %s (%d)", what, text, rc);
 }
 
 static bool fault(struct store *store)
@@ -181,5 +181,20 @@ enum qd_code store_end(struct store *store, enum qd_code code, struct qd_error *
     if (code != QD_OK && !sqlite3_get_autocommit(store->db)) {
         sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
     }
+    return code;
+}
+
+enum qd_code store_check_json(struct store *store, const char *what, const char *text,
+                              struct qd_error *err)
+{
+    struct store_query q;
+    bool row = false;
+    store_query_init(&q, store, "SELECT json_valid(?)", err);
+    store_bind_text(&q, text);
+    enum qd_code code = store_query_step(&q, &row);
+    if (code == QD_OK && text != NULL && store_column_int(&q, 0) == 0) {
+        code = qd_fail_on(err, QD_INVALID, what, "%s is not JSON: '%.60s'", what, text);
+    }
+    store_query_done(&q);
     return code;
 }

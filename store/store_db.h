@@ -53,6 +53,10 @@ QD_MUST_CHECK enum qd_code store_end(struct store *store, enum qd_code code,
                                      struct qd_error *err);
 enum qd_code store_fail_sql(struct store *store, int rc, const char *what, struct qd_error *err);
 
+/* QD_INVALID unless text is NULL or JSON. */
+QD_MUST_CHECK enum qd_code store_check_json(struct store *store, const char *what,
+                                            const char *text, struct qd_error *err);
+
 /* Event of the job as it is now (inside a transaction). */
 QD_MUST_CHECK enum qd_code store_event_add(struct store *store, const char *job, const char *type,
                                            struct qd_error *err);

@@ -97,9 +97,11 @@ static enum qd_code new_id(struct store *store, char ret[STORE_ID_LENGTH + 1],
     for (unsigned i = 0; i < 10; i++) {
         ret[2 + i] = digits[(store->id_ms >> (5 * (9 - i))) & 31];
     }
-    unsigned __int128 r = ((unsigned __int128)store->id_random_high << 64) | store->id_random;
+    uint64_t low = store->id_random, high = store->id_random_high;
     for (unsigned i = 0; i < 16; i++) {
-        ret[12 + i] = digits[(unsigned)(r >> (5 * (15 - i))) & 31];
+        ret[27 - i] = digits[low & 31];
+        low = low >> 5 | high << 59;
+        high >>= 5;
     }
     ret[STORE_ID_LENGTH] = '\0';
     return QD_OK;
@@ -192,6 +194,8 @@ static enum qd_code insert_job(struct store *store, const struct store_job_new *
 {
     struct store_query q;
     int64_t now = store->now_ms();
+    QD_TRY(store_check_json(store, "config", job->config, err));
+    QD_TRY(store_check_json(store, "tags", job->tags, err));
     store_query_init(&q, store,
                      "INSERT INTO jobs(id,name,state,priority,tags,config,model_sha256,created_ms,"
                      "updated_ms,idempotency_key,request_hash) VALUES(?,?,'queued',?,?,?,?,?,?,?,?)",
@@ -379,6 +383,7 @@ enum qd_code store_job_update(struct store *store, const char *id, const char *n
 {
     struct store_query q;
     int64_t changed = 0;
+    QD_TRY(store_check_json(store, "tags", tags, err));
     QD_TRY(store_begin(store, err));
     /* A version keeps the name that it was published under. */
     store_query_init(&q, store,

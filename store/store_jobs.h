@@ -10,48 +10,11 @@
 #define STORE_INPUTS_MAX 4096
 #define STORE_KEY_LIFETIME_MS (24 * 3600 * 1000LL)
 
-enum store_state {
-    STORE_QUEUED = 0,
-    STORE_RUNNING,
-    STORE_CANCELING,
-    STORE_SUCCEEDED,
-    STORE_FAILED,
-    STORE_CANCELED,
-    STORE_STATE_COUNT
-};
 const char *store_state_name(enum store_state state);
 /* False for an unknown name. */
 bool store_state_from_name(const char *name, enum store_state *ret);
 /* succeeded, failed and canceled are final. */
 bool store_state_is_final(enum store_state state);
-
-struct store_input {
-    const char *role; /* model | model.data | calibration | validation */
-    const char *blob; /* sha256, 64 hex digits */
-    uint64_t size;
-    const char *name; /* of the uploaded file; never a path */
-};
-
-struct store_job {
-    const char *id, *name;
-    enum store_state state;
-    const char *phase; /* "" before the first */
-    int64_t done, total;
-    const char *unit;
-    int attempt;  /* fencing token, 0 before the first claim */
-    int failures; /* attempts that ended internal or lost */
-    int64_t rev;
-    int priority; /* larger first */
-    const char *tags;   /* JSON array */
-    const char *config; /* JSON object */
-    const char *model_sha256;
-    int64_t created_ms, started_ms, finished_ms, updated_ms, run_after_ms;
-    const char *idempotency_key, *request_hash;
-    const char *error_code, *error_class, *error_message, *error_subject;
-    const char *instance;
-    int64_t version; /* of its name when succeeded, else 0 */
-    const char *summary; /* JSON object */
-};
 
 struct store_job_new {
     const char *name, *config, *tags; /* tags NULL: [] */

@@ -5,7 +5,6 @@
 #define STORE_QUEUE_H
 
 #include "store/store.h"
-#include "store/store_jobs.h"
 
 /* Take the next due job: running, attempt + 1, this instance. *ret_found false: none is due and
  * *ret_next_ms is when one will be (0: never). */

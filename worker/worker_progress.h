@@ -22,6 +22,7 @@
 
 #define WORKER_FRAME_MAX   (1024u * 1024u)
 #define WORKER_FRAME_DEPTH 16      /* nesting of objects and arrays */
+#define WORKER_HEARTBEAT_S 5
 #define WORKER_CHILD_FD    3       /* control and progress, both ways */
 #define WORKER_FIRST_INPUT_FD 4
 
@@ -47,10 +48,12 @@ QD_MUST_CHECK enum qd_code worker_frame_encode(const json_t *frame, uint8_t **re
 /* --- the child's side: blocking, one write a frame under a mutex, any thread ---------------- */
 struct worker_channel {
     int fd;
-    pthread_mutex_t lock;
+    unsigned interval_s;
+    pthread_mutex_t write_lock; /* frames do not mix */
+    pthread_mutex_t lock;       /* of the thread's end */
     pthread_cond_t wake;
     pthread_t beat;
-    bool beating, stop;
+    bool ready, beating, stop;
 };
 /* Starts a thread that sends a heartbeat every interval_s seconds (0: none). */
 QD_MUST_CHECK enum qd_code worker_channel_init(struct worker_channel *channel, int fd,
