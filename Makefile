@@ -100,6 +100,7 @@ unit: $(BUILD)/run_tests $(BUILD)/quantd  ## unit tests only (SUITE=name runs on
 
 check: $(BUILD)/run_tests $(BUILD)/quantd  ## everything that needs Debian's packages alone
 	$(BUILD)/run_tests
+	timeout 120 tests/integration/test_http.sh $(BUILD)/quantd
 
 lint:  ## the rules of CONTRIBUTING.md that a script can see
 	@for s in tests/lint/check_*.sh; do echo "$$s"; $$s || exit 1; done

@@ -267,17 +267,12 @@ static bool route_request(struct api_request *request, enum MHD_Result *ret_resu
     return false;
 }
 
-/* First call of a request: the headers are there. What is answered here is answered before the
- * body is read; a client that waits for "100 Continue" then sends none. */
-static enum MHD_Result on_headers(struct api_request *request, const char *version)
+/* Route the request and look at its query and its announced body. */
+static enum MHD_Result begin_request(struct api_request *request)
 {
     struct qd_error err = {.code = QD_OK};
     enum MHD_Result result = MHD_NO;
-    api_request_identify(request);
-    if (api_request_check_headers(request, version, &err) != QD_OK) {
-        request->close = true;
-        return answer_problem(request, &err, NULL);
-    }
+    request->began = true;
     if (!route_request(request, &result)) {
         return result;
     }
@@ -288,6 +283,20 @@ static enum MHD_Result on_headers(struct api_request *request, const char *versi
         return run_handler(request, request->route->begin);
     }
     return MHD_YES;
+}
+
+/* First call of a request: the headers are there. What is answered here is answered before the
+ * body is read (a client that waits for "100 Continue" then sends none) and closes the
+ * connection; so a request without a body waits for the second call. */
+static enum MHD_Result on_headers(struct api_request *request, const char *version)
+{
+    struct qd_error err = {.code = QD_OK};
+    api_request_identify(request);
+    if (api_request_check_headers(request, version, &err) != QD_OK) {
+        request->close = true;
+        return answer_problem(request, &err, NULL);
+    }
+    return request->body_size > 0 ? begin_request(request) : MHD_YES;
 }
 
 static enum qd_code keep_body(struct api_request *request, const char *bytes, size_t size,
@@ -345,7 +354,13 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         *upload_size = 0;
         return on_body(request, upload, size);
     }
-    if (request->answered) {
+    if (!request->began) {
+        enum MHD_Result result = begin_request(request);
+        if (result != MHD_YES) {
+            return result;
+        }
+    }
+    if (request->answered || request->suspended) {
         return MHD_YES;
     }
     if (request->failure.code != QD_OK) {
