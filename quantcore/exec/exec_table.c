@@ -1,5 +1,6 @@
 /* What runs an operator, by enum qc_op. A row without prepare is not executable. */
 #include "quantcore/exec/exec_ops.h"
+#include "quantcore/integer/int_ops.h"
 
 #define ROW(id, want, border_fn, prepare_fn) \
     [QC_OP_##id] = {.layout = want, .border = border_fn, .prepare = prepare_fn}
@@ -45,4 +46,12 @@ const struct qc_exec_row qc_exec_rows[QC_OP_COUNT] = {
     ROW(REDUCE_MEAN, QC_WANT_PLAIN, NULL, qc_prepare_reduce_mean),
     ROW(QUANTIZE_LINEAR, QC_WANT_ANY, NULL, qc_prepare_quantize),
     ROW(DEQUANTIZE_LINEAR, QC_WANT_ANY, NULL, qc_prepare_dequantize),
+    ROW(Q_CONV, QC_WANT_NHWC, qc_border_q_conv, qc_prepare_q_conv),
+    ROW(Q_GEMM, QC_WANT_PLAIN, NULL, qc_prepare_q_gemm),
+    ROW(Q_ADD, QC_WANT_ANY, NULL, qc_prepare_q_add),
+    ROW(Q_MUL, QC_WANT_ANY, NULL, qc_prepare_q_mul),
+    ROW(Q_CONCAT, QC_WANT_ANY, NULL, qc_prepare_q_concat),
+    ROW(Q_TABLE, QC_WANT_ANY, NULL, qc_prepare_q_table),
+    ROW(Q_AVERAGE_POOL, QC_WANT_NHWC, NULL, qc_prepare_q_average_pool),
+    ROW(Q_GLOBAL_AVERAGE_POOL, QC_WANT_NHWC, NULL, qc_prepare_q_global_average_pool),
 };
