@@ -1,0 +1,68 @@
+#include "quantcore/quantcore.h"
+
+void qc_options_init(struct qc_options *options)
+{
+    *options = (struct qc_options){
+        .calibrator = QC_CALIB_MSE,
+        .min_percentile = 1.0,
+        .max_percentile = 1.0,
+        .search_start_scale = 0.3,
+        .search_end_scale = 1.7,
+        .search_step = 0.01,
+        .bins = 150,
+        .weights_per_channel = true,
+        .bias_correction = true,
+        .holdout = 0.2,
+        .batch_size = 8,
+        .isa = QC_ISA_AVX512,
+    };
+}
+
+static enum qd_code check_range(const char *field, double value, double lo, double hi,
+                                struct qd_error *err)
+{
+    if (!(value >= lo && value <= hi)) { /* NaN too */
+        return qd_fail_on(err, QD_INVALID, field, "%s is %g, allowed: %g to %g", field, value, lo,
+                          hi);
+    }
+    return QD_OK;
+}
+
+enum qd_code qc_options_check(const struct qc_options *o, struct qd_error *err)
+{
+    QD_TRY(check_range("min_percentile", o->min_percentile, 0.5000001, 1, err));
+    QD_TRY(check_range("max_percentile", o->max_percentile, 0.5000001, 1, err));
+    QD_TRY(check_range("search_start_scale", o->search_start_scale, 0.01, 10, err));
+    QD_TRY(check_range("search_end_scale", o->search_end_scale, o->search_start_scale, 10, err));
+    QD_TRY(check_range("search_step", o->search_step, 0.001, 1, err));
+    QD_TRY(check_range("bins", o->bins, 8, 8192, err));
+    QD_TRY(check_range("holdout", o->holdout, 0, 0.9, err));
+    QD_TRY(check_range("batch_size", o->batch_size, 1, 1024, err));
+    QD_TRY(check_range("gate_min_agreement", o->gate_min_agreement, 0, 1, err));
+    QD_TRY(check_range("gate_max_drop", o->gate_max_drop, 0, 1, err));
+    return check_range("gate_min_sqnr_db", o->gate_min_sqnr_db, 0, 200, err);
+}
+
+const char *qc_phase_name(enum qc_phase phase)
+{
+    static const char *const names[QC_PHASE_COUNT] = {
+        [QC_PHASE_VALIDATING] = "validating", [QC_PHASE_FOLDING] = "folding",
+        [QC_PHASE_WEIGHTS] = "weights",       [QC_PHASE_PASS1] = "pass1",
+        [QC_PHASE_PASS2] = "pass2",           [QC_PHASE_SEARCHING] = "searching",
+        [QC_PHASE_BIAS] = "bias",             [QC_PHASE_EXPORTING] = "exporting",
+        [QC_PHASE_VERIFYING] = "verifying"};
+    return names[phase];
+}
+
+static void call_in_turn(void *ctx, int n, void (*fn)(void *arg, int index, int thread), void *arg)
+{
+    (void)ctx;
+    for (int i = 0; i < n; i++) {
+        fn(arg, i, 0);
+    }
+}
+
+struct qc_threads qc_threads_none(void)
+{
+    return (struct qc_threads){.n_threads = 1, .parallel_for = call_in_turn, .ctx = NULL};
+}

@@ -1,0 +1,91 @@
+#include <check.h>
+#include <string.h>
+
+#include "worker/worker_spec.h"
+
+static enum qd_code parse(const char *text, struct worker_spec *s, json_t **config,
+                          struct qd_error *err)
+{
+    *config = NULL;
+    enum qd_code code = worker_spec_load(text, strlen(text), config, err);
+    return code != QD_OK ? code : worker_spec_parse(*config, s, err);
+}
+
+START_TEST(parse__empty__documented_defaults)
+{
+    struct worker_spec s;
+    struct qd_error err;
+    json_t *c;
+    ck_assert_int_eq(parse("{}", &s, &c, &err), QD_OK);
+    ck_assert_int_eq(s.options.calibrator, QC_CALIB_MSE);
+    ck_assert(s.options.weights_per_channel && s.options.bias_correction);
+    ck_assert_int_eq(s.options.bins, 150);
+    ck_assert_str_eq(s.name, "");
+    json_decref(c);
+}
+END_TEST
+
+START_TEST(parse__every_kind_of_field__set)
+{
+    struct worker_spec s;
+    struct qd_error err;
+    json_t *c;
+    const char *text =
+        "{\"name\":\"resnet20\",\"isa\":\"avx2\",\"calibration\":{\"calibrator\":\"js\","
+        "\"max_percentile\":0.9999,\"batch_size\":4},\"weights\":{\"bias_correction\":false},"
+        "\"exclude\":{\"nodes\":[\"conv1\",\"fc\"],\"types\":[\"Add\"]},"
+        "\"preprocess\":{\"scale\":0.5,\"mean\":[1,2,3],\"std\":2,\"channel_order\":\"bgr\"}}";
+    ck_assert_int_eq(parse(text, &s, &c, &err), QD_OK);
+    ck_assert_str_eq(s.name, "resnet20");
+    ck_assert_int_eq(s.options.calibrator, QC_CALIB_JS);
+    ck_assert_int_eq(s.options.isa, QC_ISA_AVX2);
+    ck_assert_int_eq(s.options.batch_size, 4);
+    ck_assert(!s.options.bias_correction);
+    ck_assert_int_eq(s.options.n_exclude_nodes, 2);
+    ck_assert_str_eq(s.options.exclude_nodes[1], "fc");
+    ck_assert_int_eq(s.preprocess.n_mean, 3);
+    ck_assert_int_eq(s.preprocess.n_std, 1);
+    ck_assert(s.preprocess.has_scale && s.preprocess.bgr);
+    json_decref(c);
+}
+END_TEST
+
+static const struct {
+    const char *text, *subject;
+    enum qd_code code;
+} wrong[] = {
+    {"{\"nmae\":\"x\"}", "/nmae", QD_INVALID},
+    {"{\"calibration\":{\"bins\":1.5}}", "/calibration/bins", QD_INVALID},
+    {"{\"calibration\":{\"bins\":4}}", "bins", QD_INVALID},
+    {"{\"calibration\":{\"calibrator\":\"best\"}}", "/calibration/calibrator", QD_INVALID},
+    {"{\"calibration\":[]}", "calibration", QD_INVALID},
+    {"{\"name\":\"../x\"}", "/name", QD_INVALID},
+    {"{\"preprocess\":{\"std\":[1,0]}}", "/preprocess/std", QD_INVALID},
+    {"{\"exclude\":{\"nodes\":[1]}}", "/exclude/nodes", QD_INVALID},
+    {"{\"calibration\":{\"max_percentile\":0.2}}", "max_percentile", QD_INVALID},
+    {"{\"a\":", "", QD_INVALID},
+    {"{\"name\":\"a\",\"name\":\"b\"}", "", QD_INVALID},
+};
+
+START_TEST(parse__wrong_input__names_the_field)
+{
+    struct worker_spec s;
+    struct qd_error err;
+    json_t *c;
+    ck_assert_int_eq(parse(wrong[_i].text, &s, &c, &err), wrong[_i].code);
+    ck_assert_str_eq(err.subject, wrong[_i].subject);
+    ck_assert(err.message[0] != '\0');
+    json_decref(c);
+}
+END_TEST
+
+Suite *test_spec_suite(void)
+{
+    Suite *s = suite_create("spec");
+    TCase *tc = tcase_create("spec");
+    tcase_add_test(tc, parse__empty__documented_defaults);
+    tcase_add_test(tc, parse__every_kind_of_field__set);
+    tcase_add_loop_test(tc, parse__wrong_input__names_the_field, 0, (int)QD_COUNT_OF(wrong));
+    suite_add_tcase(s, tc);
+    return s;
+}
