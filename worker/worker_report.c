@@ -1,0 +1,208 @@
+#include "worker/worker_report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* NAN and infinities have no JSON form: null says "not measured" and "no error at all". */
+static json_t *number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static json_t *calibration_row(const struct qc_calibration_row *r)
+{
+    return json_pack("{s:s, s:s, s:s, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}",
+                     "tensor", r->tensor, "op_type", r->op_type, "dtype", r->dtype, "scale",
+                     number((double)r->scale), "zero_point", (int)r->zero_point, "lo",
+                     number(r->lo), "hi", number(r->hi), "min", number(r->min), "max",
+                     number(r->max), "mean", number(r->mean), "std", number(r->std), "count",
+                     (json_int_t)r->count, "clipped_share", number(r->clipped_share));
+}
+
+static json_t *layer_row(const struct qc_layer_row *r)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "node",
+                     r->node, "op_type", r->op_type, "output", r->output, "precision",
+                     r->precision, "reason", r->reason, "local_sqnr_db", number(r->local_sqnr_db),
+                     "cumulative_sqnr_db", number(r->cumulative_sqnr_db), "cosine",
+                     number(r->cosine), "max_error", number(r->max_error), "saturated_share",
+                     number(r->saturated_share), "weight_sqnr_db", number(r->weight_sqnr_db),
+                     "n_weights", (json_int_t)r->n_weights);
+}
+
+static json_t *output_row(const struct qc_output_row *r)
+{
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", r->name, "sqnr_db",
+                     number(r->sqnr_db), "cosine", number(r->cosine), "max_error",
+                     number(r->max_error), "top1_agreement", number(r->top1_agreement),
+                     "top5_agreement", number(r->top5_agreement), "accuracy_f32",
+                     number(r->accuracy_f32), "accuracy_int8", number(r->accuracy_int8),
+                     "accuracy_ci95", number(r->accuracy_ci95));
+}
+
+json_t *worker_report_layers(const struct qc_report *report)
+{
+    json_t *rows = json_array();
+    for (int i = 0; i < report->n_layers; i++) {
+        json_array_append_new(rows, layer_row(&report->layers[i]));
+    }
+    return rows;
+}
+
+json_t *worker_report_calibration(const struct qc_report *report)
+{
+    json_t *rows = json_array();
+    for (int i = 0; i < report->n_calibration_rows; i++) {
+        json_array_append_new(rows, calibration_row(&report->calibration[i]));
+    }
+    return json_pack("{s:o}", "tensors", rows);
+}
+
+static json_t *phases(const struct qc_report *report)
+{
+    json_t *seconds = json_object();
+    for (int i = 0; i < QC_PHASE_COUNT; i++) {
+        json_object_set_new(seconds, qc_phase_name((enum qc_phase)i),
+                            number(report->phase_seconds[i]));
+    }
+    return seconds;
+}
+
+json_t *worker_report_json(const struct qc_report *report)
+{
+    json_t *outputs = json_array(), *warnings = json_array();
+    for (int i = 0; i < report->n_outputs; i++) {
+        json_array_append_new(outputs, output_row(&report->outputs[i]));
+    }
+    for (int i = 0; i < report->n_warnings; i++) {
+        json_array_append_new(warnings, json_string(report->warnings[i]));
+    }
+    return json_pack(
+        "{s:s, s:{s:I, s:I}, s:s, s:i, s:I, s:I, s:b, s:{s:I, s:I}, s:{s:i, s:i}, s:o, s:f, s:I, "
+        "s:b, s:o, s:o, s:o}",
+        "model", report->model_name, "opset", "in", (json_int_t)report->opset_in, "out",
+        (json_int_t)report->opset_out, "isa", report->isa, "threads", report->n_threads,
+        "n_calibration", (json_int_t)report->n_calibration, "n_verification",
+        (json_int_t)report->n_verification, "verification_held_back",
+        report->verification_held_back, "bytes", "in", (json_int_t)report->size_in, "out",
+        (json_int_t)report->size_out, "nodes", "int8", report->n_nodes_int8, "f32",
+        report->n_nodes_f32, "phase_seconds", phases(report), "total_seconds",
+        report->total_seconds, "peak_arena_bytes", (json_int_t)report->peak_arena_bytes,
+        "gate_passed", report->gate_passed, "outputs", outputs, "warnings", warnings, "layers",
+        worker_report_layers(report));
+}
+
+/* A field by RFC 4180: quoted when it must be. Spreadsheets take =, +, -, @ at the start of a
+ * text for a formula; tensor names are hostile, so such a name gets an apostrophe in front. */
+static void csv_text(FILE *out, const char *text)
+{
+    fputc('"', out);
+    if (*text == '=' || *text == '+' || *text == '-' || *text == '@') {
+        fputc('\'', out);
+    }
+    for (; *text != '\0'; text++) {
+        if (*text == '"') {
+            fputc('"', out);
+        }
+        fputc(*text, out);
+    }
+    fputc('"', out);
+}
+
+char *worker_report_calibration_csv(const struct qc_report *report)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (out == NULL) {
+        return NULL;
+    }
+    fputs("tensor,op_type,dtype,scale,zero_point,lo,hi,min,max,mean,std,count,clipped_share\r\n",
+          out);
+    for (int i = 0; i < report->n_calibration_rows; i++) {
+        const struct qc_calibration_row *r = &report->calibration[i];
+        csv_text(out, r->tensor);
+        fprintf(out, ",%s,%s,%.9g,%d,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g,%lld,%.9g\r\n",
+                r->op_type, r->dtype, (double)r->scale, (int)r->zero_point, r->lo, r->hi, r->min,
+                r->max, r->mean, r->std, (long long)r->count, r->clipped_share);
+    }
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+static int by_local_sqnr(const void *a, const void *b)
+{
+    double x = (*(const struct qc_layer_row *const *)a)->local_sqnr_db;
+    double y = (*(const struct qc_layer_row *const *)b)->local_sqnr_db;
+    return (x > y) - (x < y);
+}
+
+static void print_worst(FILE *out, const struct qc_report *report)
+{
+    const struct qc_layer_row **rows = calloc((size_t)report->n_layers + 1, sizeof(*rows));
+    size_t n = 0;
+    for (int i = 0; rows != NULL && i < report->n_layers; i++) {
+        if (isfinite(report->layers[i].local_sqnr_db)) {
+            rows[n++] = &report->layers[i];
+        }
+    }
+    if (n > 0) {
+        qsort(rows, n, sizeof(*rows), by_local_sqnr);
+        fprintf(out, "worst layers by SQNR        local   cumulative\n");
+    }
+    for (size_t i = 0; i < n && i < 5; i++) {
+        fprintf(out, "  %-22.40s %6.1f dB  %6.1f dB  %s\n", rows[i]->output,
+                rows[i]->local_sqnr_db, rows[i]->cumulative_sqnr_db, rows[i]->op_type);
+    }
+    free(rows);
+}
+
+static void print_output(FILE *out, const struct qc_output_row *r)
+{
+    fprintf(out, "output %s: SQNR %.2f dB, cosine %.6f\n", r->name, r->sqnr_db, r->cosine);
+    if (isfinite(r->top1_agreement)) {
+        fprintf(out, "  top-1 agreement with f32  %.2f %%\n", 100 * r->top1_agreement);
+    }
+    if (isfinite(r->accuracy_int8)) {
+        fprintf(out, "  accuracy                  f32 %.2f %%, INT8 %.2f %% (+- %.2f)\n",
+                100 * r->accuracy_f32, 100 * r->accuracy_int8, 100 * r->accuracy_ci95);
+    }
+}
+
+char *worker_report_text(const struct qc_report *report)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (out == NULL) {
+        return NULL;
+    }
+    fprintf(out, "%s: %zu -> %zu bytes (%.2fx smaller), %d operators on integers, %d in f32\n",
+            report->model_name, report->size_in, report->size_out,
+            (double)report->size_in / (double)(report->size_out > 0 ? report->size_out : 1),
+            report->n_nodes_int8, report->n_nodes_f32);
+    fprintf(out, "calibrated on %lld samples, verified on %lld %s\n",
+            (long long)report->n_calibration, (long long)report->n_verification,
+            report->verification_held_back ? "held back" : "given for it");
+    for (int i = 0; i < report->n_outputs; i++) {
+        print_output(out, &report->outputs[i]);
+    }
+    print_worst(out, report);
+    fprintf(out, "seconds:");
+    for (int i = 0; i < QC_PHASE_COUNT; i++) {
+        fprintf(out, " %s %.3f", qc_phase_name((enum qc_phase)i), report->phase_seconds[i]);
+    }
+    fprintf(out, ", total %.3f\n", report->total_seconds);
+    for (int i = 0; i < report->n_warnings; i++) {
+        fprintf(out, "warning: %s\n", report->warnings[i]);
+    }
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
