@@ -163,8 +163,8 @@ static QD_UNUSED void tg_attr_ints(struct tg *t, const char *name, int n, ...)
         ints[i] = va_arg(ap, int);
     }
     va_end(ap);
-    tg_add_attr(t, (struct qc_attr){
-                       .name = name, .type = QC_ATTR_INTS, .n = (size_t)n, .ints = ints});
+    tg_add_attr(
+        t, (struct qc_attr){.name = name, .type = QC_ATTR_INTS, .n = (size_t)n, .ints = ints});
 }
 
 static QD_UNUSED void tg_bind(struct tg *t)

@@ -104,9 +104,9 @@ START_TEST(tensor_f64__every_dtype__value)
     static const int8_t s8[] = {-128};
     static const uint64_t u64[] = {UINT64_MAX};
     static const int64_t s64[] = {INT64_MIN};
-#define T(type, array)                                                               \
-    {                                                                                \
-        .dtype = type, .shape = {.rank = 1, .dim = {QD_COUNT_OF(array)}}, .data = (void *)array \
+#define T(type, array)                                                                           \
+    {                                                                                            \
+        .dtype = type, .shape = {.rank = 1, .dim = {QD_COUNT_OF(array)}}, .data = (void *)array  \
     }
     const struct qc_tensor tf = T(QC_F32, f32), td = T(QC_F64, f64), th = T(QC_F16, f16),
                            tb = T(QC_BOOL, u8), tu = T(QC_U8, u8), ts = T(QC_S8, s8),
