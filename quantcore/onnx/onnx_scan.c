@@ -195,7 +195,8 @@ static enum qd_code scan_length(struct scan *s, struct frame *f,
     }
     if (size > left(&f->c)) {
         return qd_fail(s->err, QD_INVALID,
-                       "truncated ONNX: field '%s' of %s at byte %zu wants %llu bytes, %zu are left",
+                       "truncated ONNX: field '%s' of %s at byte %zu wants %llu bytes, "
+                       "%zu are left",
                        field != NULL ? field->name : "(unknown)", f->type->short_name,
                        (size_t)(from - s->start), (unsigned long long)size, left(&f->c));
     }

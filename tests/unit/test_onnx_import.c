@@ -210,7 +210,8 @@ static void teardown(void)
 
 START_TEST(import__small_model__everything_arrives)
 {
-    Onnx__StringStringEntryProto entry = ONNX__STRING_STRING_ENTRY_PROTO__INIT, *entries[1] = {&entry};
+    Onnx__StringStringEntryProto entry = ONNX__STRING_STRING_ENTRY_PROTO__INIT;
+    Onnx__StringStringEntryProto *entries[1] = {&entry};
     start(13);
     entry.key = (char *)"author";
     entry.value = (char *)"somebody";
@@ -267,7 +268,10 @@ END_TEST
 START_TEST(import__unknown_fields__kept)
 {
     static uint8_t data[3] = {2, 'h', 'i'};
-    ProtobufCMessageUnknownField u = {.tag = 99, .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED, .len = 3, .data = data};
+    ProtobufCMessageUnknownField u = {.tag = 99,
+                                      .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
+                                      .len = 3,
+                                      .data = data};
     start(13);
     add_node("n", "Relu", "x > y");
     b.node[0].base.n_unknown_fields = 1;
