@@ -69,6 +69,20 @@ static void use_avx2(struct qc_kernels *k)
     k->tile_s8 = qc_tile_s8__avx2;
     k->depthwise_f32 = qc_depthwise_f32__avx2;
     k->depthwise_s8 = qc_depthwise_s8__avx2;
+    k->add_f32 = qc_add_f32__avx2;
+    k->mul_f32 = qc_mul_f32__avx2;
+    k->clamp_f32 = qc_clamp_f32__avx2;
+    k->quantize_u8 = qc_quantize_u8__avx2;
+    k->dequantize_u8 = qc_dequantize_u8__avx2;
+    k->lut_u8 = qc_lut_u8__avx2;
+    k->add_u8 = qc_add_u8__avx2;
+    k->mul_u8 = qc_mul_u8__avx2;
+    k->max_f32 = qc_max_f32__avx2;
+    k->max_u8 = qc_max_u8__avx2;
+    k->sum_f32 = qc_sum_f32__avx2;
+    k->sum_u8 = qc_sum_u8__avx2;
+    k->minmax_f32 = qc_minmax_f32__avx2;
+    k->histogram_f32 = qc_histogram_f32__avx2;
 }
 
 static void use_avx512(struct qc_kernels *k)

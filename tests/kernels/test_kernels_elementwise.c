@@ -277,7 +277,7 @@ Suite *test_kernels_elementwise_suite(void)
     tcase_add_loop_test(tc, minmax_f32__one_special_value_at_every_place__same_as_ref, first, end);
     tcase_add_loop_test(tc, histogram_f32__lengths_bins_and_outliers__same_counts_as_ref, first,
                         end);
-    tcase_add_loop_test(tc, kernels_init__each_isa__no_ref_left, QC_ISA_AVX512, end);
+    tcase_add_loop_test(tc, kernels_init__each_isa__no_ref_left, first, end);
     suite_add_tcase(suite, tc);
     return suite;
 }

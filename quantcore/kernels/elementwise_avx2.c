@@ -1,0 +1,185 @@
+/* Elementwise kernels, AVX2 + FMA: whole vectors; the rest goes to `_ref`, whose result is the
+ * same by contract. */
+#include <immintrin.h>
+
+#include "quantcore/kernels/kernels_decl.h"
+
+enum { LANES = 8 };
+
+static inline __m256i load_u8(const uint8_t *p)
+{
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
+
+static inline __m256 load_u8_f32(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(load_u8(p));
+}
+
+/* Values are in 0..255, so that packing never saturates. */
+static inline void store_u8(uint8_t *p, __m256i v)
+{
+    __m128i s16 = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packus_epi16(s16, s16));
+}
+
+static inline __m256i load_i(const void *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+static inline void store_i(void *p, __m256i v)
+{
+    _mm256_storeu_si256((__m256i *)p, v);
+}
+
+/* lo for NaN, as in `_ref`; rounds half to even. */
+static inline __m256i clamp_round(__m256 y, __m256 lo, __m256 hi)
+{
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(y, lo), hi));
+}
+
+void qc_add_f32__avx2(const float *a, const float *b, float *out, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        _mm256_storeu_ps(out + i, _mm256_add_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i)));
+    }
+    qc_add_f32__ref(a + i, b + i, out + i, n - i);
+}
+
+void qc_mul_f32__avx2(const float *a, const float *b, float *out, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i)));
+    }
+    qc_mul_f32__ref(a + i, b + i, out + i, n - i);
+}
+
+void qc_clamp_f32__avx2(const float *x, float lo, float hi, float *out, size_t n)
+{
+    const __m256 l = _mm256_set1_ps(lo), h = _mm256_set1_ps(hi);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        _mm256_storeu_ps(out + i, _mm256_min_ps(h, _mm256_max_ps(l, _mm256_loadu_ps(x + i))));
+    }
+    qc_clamp_f32__ref(x + i, lo, hi, out + i, n - i);
+}
+
+void qc_max_f32__avx2(const float *x, float *inout, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256 old = _mm256_loadu_ps(inout + i);
+        _mm256_storeu_ps(inout + i, _mm256_max_ps(_mm256_loadu_ps(x + i), old));
+    }
+    qc_max_f32__ref(x + i, inout + i, n - i);
+}
+
+void qc_sum_f32__avx2(const float *x, float *inout, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256 old = _mm256_loadu_ps(inout + i);
+        _mm256_storeu_ps(inout + i, _mm256_add_ps(old, _mm256_loadu_ps(x + i)));
+    }
+    qc_sum_f32__ref(x + i, inout + i, n - i);
+}
+
+void qc_quantize_u8__avx2(const float *x, float scale, int32_t zero_point, uint8_t *out, size_t n)
+{
+    const __m256 s = _mm256_set1_ps(scale);
+    const __m256 lo = _mm256_set1_ps((float)(0 - zero_point));
+    const __m256 hi = _mm256_set1_ps((float)(255 - zero_point));
+    const __m256i zp = _mm256_set1_epi32(zero_point);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256i q = clamp_round(_mm256_div_ps(_mm256_loadu_ps(x + i), s), lo, hi);
+        store_u8(out + i, _mm256_add_epi32(q, zp));
+    }
+    qc_quantize_u8__ref(x + i, scale, zero_point, out + i, n - i);
+}
+
+void qc_dequantize_u8__avx2(const uint8_t *q, float scale, int32_t zero_point, float *out,
+                            size_t n)
+{
+    const __m256 s = _mm256_set1_ps(scale);
+    const __m256i zp = _mm256_set1_epi32(zero_point);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256i v = _mm256_sub_epi32(load_u8(q + i), zp);
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(_mm256_cvtepi32_ps(v), s));
+    }
+    qc_dequantize_u8__ref(q + i, scale, zero_point, out + i, n - i);
+}
+
+void qc_add_u8__avx2(const uint8_t *a, const uint8_t *b, const struct qc_add_u8 *p, uint8_t *out,
+                     size_t n)
+{
+    const __m256 ra = _mm256_set1_ps(p->ra), rb = _mm256_set1_ps(p->rb);
+    const __m256 k = _mm256_set1_ps(p->k);
+    const __m256 lo = _mm256_set1_ps((float)p->y_min), hi = _mm256_set1_ps((float)p->y_max);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256 y = _mm256_fmadd_ps(load_u8_f32(b + i), rb, k);
+        y = _mm256_fmadd_ps(load_u8_f32(a + i), ra, y);
+        store_u8(out + i, clamp_round(y, lo, hi));
+    }
+    qc_add_u8__ref(a + i, b + i, p, out + i, n - i);
+}
+
+void qc_mul_u8__avx2(const uint8_t *a, const uint8_t *b, const struct qc_mul_u8 *p, uint8_t *out,
+                     size_t n)
+{
+    const __m256i za = _mm256_set1_epi32(p->a_zero_point);
+    const __m256i zb = _mm256_set1_epi32(p->b_zero_point);
+    const __m256 m = _mm256_set1_ps(p->multiplier);
+    const __m256 zy = _mm256_set1_ps((float)p->y_zero_point);
+    const __m256 lo = _mm256_set1_ps((float)p->y_min), hi = _mm256_set1_ps((float)p->y_max);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256i product = _mm256_mullo_epi32(_mm256_sub_epi32(load_u8(a + i), za),
+                                             _mm256_sub_epi32(load_u8(b + i), zb));
+        __m256 y = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(product), m), zy);
+        store_u8(out + i, clamp_round(y, lo, hi));
+    }
+    qc_mul_u8__ref(a + i, b + i, p, out + i, n - i);
+}
+
+/* Sixteen tables of sixteen bytes: vpshufb gives 0 where bit 7 of the index is set, and the
+ * saturated sum sets it in every byte that is not in 16k .. 16k + 15. */
+void qc_lut_u8__avx2(const uint8_t *x, const uint8_t table[256], uint8_t *out, size_t n)
+{
+    const __m256i outside = _mm256_set1_epi8(0x70), next = _mm256_set1_epi8(16);
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        __m256i v = load_i(x + i), y = _mm256_setzero_si256();
+        for (int k = 0; k < 16; k++) {
+            __m128i part = _mm_loadu_si128((const __m128i *)(const void *)(table + 16 * k));
+            __m256i index = _mm256_adds_epu8(v, outside);
+            y = _mm256_or_si256(y, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(part), index));
+            v = _mm256_sub_epi8(v, next);
+        }
+        store_i(out + i, y);
+    }
+    qc_lut_u8__ref(x + i, table, out + i, n - i);
+}
+
+void qc_max_u8__avx2(const uint8_t *x, uint8_t *inout, size_t n)
+{
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        store_i(inout + i, _mm256_max_epu8(load_i(x + i), load_i(inout + i)));
+    }
+    qc_max_u8__ref(x + i, inout + i, n - i);
+}
+
+void qc_sum_u8__avx2(const uint8_t *x, int32_t *inout, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        store_i(inout + i, _mm256_add_epi32(load_i(inout + i), load_u8(x + i)));
+    }
+    qc_sum_u8__ref(x + i, inout + i, n - i);
+}

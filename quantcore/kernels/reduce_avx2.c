@@ -1,0 +1,92 @@
+/* Range and histogram, AVX2. */
+#include <immintrin.h>
+#include <math.h>
+
+#include "quantcore/kernels/kernels_bins.h"
+#include "quantcore/kernels/kernels_decl.h"
+
+enum { LANES = 8 };
+
+void qc_minmax_f32__avx2(const float *x, size_t n, float *ret_min, float *ret_max,
+                         bool *ret_finite)
+{
+    /* Two chains hide the latency. The new value is the first operand: NaN leaves the result. */
+    __m256 lo0 = _mm256_set1_ps(INFINITY), hi0 = _mm256_set1_ps(-INFINITY);
+    __m256 lo1 = lo0, hi1 = hi0, nan = _mm256_setzero_ps();
+    size_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        __m256 v0 = _mm256_loadu_ps(x + i), v1 = _mm256_loadu_ps(x + i + LANES);
+        lo0 = _mm256_min_ps(v0, lo0);
+        hi0 = _mm256_max_ps(v0, hi0);
+        lo1 = _mm256_min_ps(v1, lo1);
+        hi1 = _mm256_max_ps(v1, hi1);
+        /* unordered if either is NaN */
+        nan = _mm256_or_ps(nan, _mm256_cmp_ps(v0, v1, _CMP_UNORD_Q));
+    }
+    float lows[LANES], highs[LANES];
+    _mm256_storeu_ps(lows, _mm256_min_ps(lo0, lo1));
+    _mm256_storeu_ps(highs, _mm256_max_ps(hi0, hi1));
+    float lo = INFINITY, hi = -INFINITY;
+    bool finite = _mm256_movemask_ps(nan) == 0;
+    for (int l = 0; l < LANES; l++) {
+        lo = lows[l] < lo ? lows[l] : lo;
+        hi = highs[l] > hi ? highs[l] : hi;
+    }
+    for (; i < n; i++) {
+        finite = finite && x[i] == x[i];
+        lo = x[i] < lo ? x[i] : lo;
+        hi = x[i] > hi ? x[i] : hi;
+    }
+    /* + 0.0f: which of -0 and 0 came first must not show */
+    *ret_min = lo + 0.0f;
+    *ret_max = hi + 0.0f;
+    *ret_finite = finite && isfinite(lo) && isfinite(hi);
+}
+
+/* What turns a value into its bin. */
+struct scaler {
+    __m256 lo, inv_width, last;
+};
+
+static inline void bins_of(const struct scaler *s, const float *x, int32_t *bin)
+{
+    __m256 f = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x), s->lo), s->inv_width);
+    f = _mm256_min_ps(_mm256_max_ps(f, _mm256_setzero_ps()), s->last);
+    _mm256_store_si256((__m256i *)(void *)bin, _mm256_cvttps_epi32(f));
+}
+
+static void count_in_tables(const struct scaler *s, const float *x, size_t n, int n_bins,
+                            uint64_t *counts)
+{
+    _Alignas(32) int32_t bin[LANES];
+    struct bins b;
+    bins_clear(&b, n_bins);
+    for (size_t i = 0; i < n; i += LANES) {
+        bins_of(s, x + i, bin);
+        for (int k = 0; k < LANES; k++) {
+            b.table[k % BINS_TABLES][bin[k]]++;
+        }
+    }
+    bins_merge(&b, n_bins, counts);
+}
+
+void qc_histogram_f32__avx2(const float *x, size_t n, float lo, float inv_width, int n_bins,
+                            uint64_t *counts)
+{
+    const struct scaler s = {_mm256_set1_ps(lo), _mm256_set1_ps(inv_width),
+                             _mm256_set1_ps((float)(n_bins - 1))};
+    _Alignas(32) int32_t bin[LANES];
+    size_t i = 0, whole = n - n % LANES;
+    while (bins_useful(whole - i, n_bins)) {
+        size_t round = whole - i < BINS_ROUND ? whole - i : BINS_ROUND;
+        count_in_tables(&s, x + i, round, n_bins, counts);
+        i += round;
+    }
+    for (; i < whole; i += LANES) {
+        bins_of(&s, x + i, bin);
+        for (int k = 0; k < LANES; k++) {
+            counts[bin[k]]++;
+        }
+    }
+    qc_histogram_f32__ref(x + i, n - i, lo, inv_width, n_bins, counts);
+}
