@@ -205,7 +205,7 @@ static bool flag_name(const char *argument, char *ret, size_t size, const char *
 }
 
 /* Walk the flags: only `--config` (config NULL) or all others. */
-static enum qd_code read_flags(struct daemon_config *config, int argc, char *const *argv,
+static enum qd_code read_flags(struct daemon_config *config, int argc, const char *const *argv,
                                const char **ret_file, struct qd_error *err)
 {
     char name[64], source[96];
@@ -232,7 +232,7 @@ static enum qd_code read_flags(struct daemon_config *config, int argc, char *con
     return QD_OK;
 }
 
-static enum qd_code read_environment(struct daemon_config *config, char *const *environment,
+static enum qd_code read_environment(struct daemon_config *config, const char *const *environment,
                                      const char **ret_file, struct qd_error *err)
 {
     for (; *environment != NULL; environment++) {
@@ -262,8 +262,8 @@ static enum qd_code read_environment(struct daemon_config *config, char *const *
     return QD_OK;
 }
 
-enum qd_code daemon_config_load(struct daemon_config *config, int argc, char *const *argv,
-                                char *const *environment, struct qd_error *err)
+enum qd_code daemon_config_load(struct daemon_config *config, int argc, const char *const *argv,
+                                const char *const *environment, struct qd_error *err)
 {
     const char *file = NULL;
     daemon_config_default(config);

@@ -56,7 +56,7 @@ QD_MUST_CHECK enum qd_code daemon_config_read(struct daemon_config *config, FILE
  * strings, NULL at the end), flags "--name value" and "--name=value". QD_NOT_FOUND for a flag
  * or argument that does not exist (a usage error), other codes for a bad value. */
 QD_MUST_CHECK enum qd_code daemon_config_load(struct daemon_config *config, int argc,
-                                              char *const *argv, char *const *environment,
+                                              const char *const *argv, const char *const *environment,
                                               struct qd_error *err);
 /* Cut "127.0.0.1:8080" or "[::1]:8080"; refuses what is no loopback address, since this daemon
  * has no way to tell who asks. ret_host has DAEMON_TEXT_MAX bytes. */

@@ -59,7 +59,8 @@ static int run_serve(int argc, char **argv)
 {
     struct daemon_config config;
     struct qd_error err = {.code = QD_OK};
-    enum qd_code code = daemon_config_load(&config, argc, argv, environ, &err);
+    enum qd_code code = daemon_config_load(&config, argc, (const char *const *)argv,
+                                           (const char *const *)environ, &err);
     if (code == QD_NOT_FOUND) {
         (void)fprintf(stderr, "quantd serve: %s (see: quantd help)\n", err.message);
         return EXIT_USAGE;
