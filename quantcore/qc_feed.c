@@ -1,0 +1,87 @@
+#include "quantcore/qc_feed.h"
+
+#include <math.h>
+
+bool qc_feed_is_held_back(int64_t index, double share)
+{
+    return floor((double)(index + 1) * share) > floor((double)index * share);
+}
+
+int64_t qc_feed_count(int64_t limit, double share, enum qc_feed_part part)
+{
+    int64_t held = (int64_t)floor((double)limit * share);
+    switch (part) {
+    case QC_FEED_ALL:
+        return limit;
+    case QC_FEED_KEPT:
+        return limit - held;
+    case QC_FEED_HELD_BACK:
+        return held;
+    }
+    return 0;
+}
+
+enum qd_code qc_feed_init(struct qc_feed *feed, struct qc_reader *reader,
+                          const struct qc_graph *g, enum qc_feed_part part, double share,
+                          int64_t limit, int n_slots, struct qd_arena *arena,
+                          struct qd_error *err)
+{
+    int64_t count = qc_reader_count(reader);
+    *feed = (struct qc_feed){.reader = reader,
+                             .part = part,
+                             .share = share,
+                             .limit = limit > 0 && limit < count ? limit : count,
+                             .n_inputs = g->n_inputs,
+                             .n_slots = n_slots};
+    QD_TRY(qd_arena_array(arena, (size_t)n_slots, sizeof(*feed->slot), &feed->slot, err));
+    QD_TRY(qd_arena_array(arena, (size_t)n_slots, sizeof(*feed->index), &feed->index, err));
+    for (int s = 0; s < n_slots; s++) {
+        QD_TRY(qd_arena_array(arena, (size_t)g->n_inputs, sizeof(float *), &feed->slot[s], err));
+        for (int i = 0; i < g->n_inputs; i++) {
+            const struct qc_value *v = &g->values[g->inputs[i].value];
+            size_t want = qc_shape_elements(&v->shape), have = qc_reader_elements(reader, i);
+            if (v->dtype != QC_F32 || want != have) {
+                char shape[128];
+                return qd_fail_on(err, QD_INVALID, v->name,
+                                  "input '%s' is %s%s, %zu elements a sample; the data have %zu",
+                                  v->name, qc_dtype_name(v->dtype),
+                                  qc_shape_format(&v->shape, shape, sizeof(shape)), want, have);
+            }
+            QD_TRY(qd_arena_array(arena, want, sizeof(float), &feed->slot[s][i], err));
+        }
+    }
+    return QD_OK;
+}
+
+enum qd_code qc_feed_rewind(struct qc_feed *feed, struct qd_error *err)
+{
+    feed->next = 0;
+    return qc_reader_rewind(feed->reader, err);
+}
+
+static bool is_wanted(const struct qc_feed *feed, int64_t index)
+{
+    bool held = feed->part != QC_FEED_ALL && qc_feed_is_held_back(index, feed->share);
+    return feed->part == QC_FEED_HELD_BACK ? held : !held;
+}
+
+enum qd_code qc_feed_batch(struct qc_feed *feed, int *ret_n, struct qd_error *err)
+{
+    int n = 0;
+    while (n < feed->n_slots && feed->next < feed->limit) {
+        bool end = false;
+        int64_t index = feed->next++;
+        if (!is_wanted(feed, index)) {
+            QD_TRY(qc_reader_skip(feed->reader, 1, err));
+            continue;
+        }
+        QD_TRY(qc_reader_next(feed->reader, feed->slot[n], &end, err));
+        if (end) {
+            return qd_fail(err, QD_INVALID, "the data end at sample %lld, %lld were announced",
+                           (long long)index, (long long)feed->limit);
+        }
+        feed->index[n++] = index;
+    }
+    *ret_n = n;
+    return QD_OK;
+}

@@ -1,0 +1,39 @@
+/* Samples in batches: read in order by one thread, run by many.
+ *
+ * A calibration set may give up a share of its samples to verification. Which ones depends on
+ * the index alone and is spread over the set (files are often sorted by class): sample i is held
+ * back when floor((i + 1) * share) > floor(i * share). */
+#ifndef QC_FEED_H
+#define QC_FEED_H
+
+#include "quantcore/graph/graph.h"
+#include "quantcore/quantcore.h"
+
+enum qc_feed_part { QC_FEED_ALL, QC_FEED_KEPT, QC_FEED_HELD_BACK };
+
+struct qc_feed {
+    struct qc_reader *reader;
+    enum qc_feed_part part;
+    double share;          /* held back */
+    int64_t limit;         /* index of the first sample that is never read */
+    int64_t next;          /* index in the reader */
+    int n_inputs, n_slots;
+    float ***slot;         /* [n_slots][n_inputs]: the samples of a batch */
+    int64_t *index;        /* [n_slots]: their index in the reader */
+};
+
+bool qc_feed_is_held_back(int64_t index, double share);
+/* Samples of the part among the first `limit`. */
+int64_t qc_feed_count(int64_t limit, double share, enum qc_feed_part part);
+
+/* Checks that the reader's samples have the elements that the graph's inputs take, and makes
+ * room for a batch. limit 0: all samples. QD_INVALID names the input. */
+QD_MUST_CHECK enum qd_code qc_feed_init(struct qc_feed *feed, struct qc_reader *reader,
+                                        const struct qc_graph *g, enum qc_feed_part part,
+                                        double share, int64_t limit, int n_slots,
+                                        struct qd_arena *arena, struct qd_error *err);
+QD_MUST_CHECK enum qd_code qc_feed_rewind(struct qc_feed *feed, struct qd_error *err);
+/* Fill the slots; *ret_n is 0 at the end. */
+QD_MUST_CHECK enum qd_code qc_feed_batch(struct qc_feed *feed, int *ret_n, struct qd_error *err);
+
+#endif
