@@ -1,0 +1,48 @@
+/* The QDQ graph: the f32 network with QuantizeLinear and DequantizeLinear around what runs on
+ * integers, in the form that runtimes recognise.
+ *
+ *   - u8 activations, per tensor, scale and zero point of rank 0; one QuantizeLinear a value, the
+ *     only reader of an integer node's output; one DequantizeLinear a use (x + x has two)
+ *   - s8 weights behind a DequantizeLinear with the output channels' axis, per use; s32 bias
+ *     behind a DequantizeLinear with axis 0 and scale s_x * s_w
+ *   - a fused clamp is dropped when the codes 0 and 255 already stand for its ends
+ *   - tensors joined by an element-moving operator share one pair
+ *   - a graph output keeps its name and stays f32: the node gives "<name>_float", then
+ *     "<name>_quantized", then "<name>"
+ *   - f32 nodes read the f32 tensor where another f32 node (or the network's input) made it, else
+ *     a DequantizeLinear of their own. Exception: an f32 Conv, Gemm or MatMul whose output is
+ *     quantized never stands directly behind a DequantizeLinear, because ONNX Runtime would then
+ *     quantize its weights unasked; it reads the f32 result of the node before. That node then
+ *     has a second reader, and runtimes (this one too) compute it in f32 between its
+ *     DequantizeLinear and QuantizeLinear: the price is speed, never accuracy.
+ *
+ * Names, all deterministic: "<tensor>_quantized", "<tensor>_dequantized" ("_dequantized_2", …
+ * for further uses), "<tensor>_scale", "<tensor>_zero_point"; a name that is taken gets more
+ * underscores. */
+#ifndef QC_QUANTIZE_GRAPH_H
+#define QC_QUANTIZE_GRAPH_H
+
+#include "quantcore/quant/quantize_plan.h"
+#include "quantcore/quant/quantize_weights.h"
+
+struct qc_quantized_graph {
+    struct qc_graph *graph;  /* linked; values 0..n_values-1 are those of the f32 graph, with
+                                their indices (a renamed output's is the "_float" one) */
+    int *node;               /* [f32 n_nodes] index of the same node here */
+    int *quantized;          /* [f32 n_values] index of the u8 value, -1 if there is none */
+    struct qc_quantized_weights **weights; /* [f32 n_nodes] NULL for nodes without */
+    int n_dead_channels;     /* weights' scales raised to the floor */
+    int n_raised_scales;     /* weights' scales raised to fit a bias into s32 */
+};
+
+/* pairs: [n_values] from qc_quantize_plan_pairs. channel_mean[v], n_channels[v]: E[x] along
+ * plan->channel_axis[v]; NULL entries (or channel_mean NULL) leave that bias uncorrected. A MatMul
+ * has no bias to correct. Errors name the node. The new graph borrows from the old one. */
+QD_MUST_CHECK enum qd_code qc_quantize_graph(const struct qc_quantize_plan *plan,
+                                             const struct qc_qparams *pairs,
+                                             const double *const *channel_mean,
+                                             const int *n_channels, struct qd_arena *arena,
+                                             struct qc_quantized_graph **ret,
+                                             struct qd_error *err);
+
+#endif

@@ -1,0 +1,401 @@
+#include "quantcore/quant/quantize_plan.h"
+
+#include <math.h>
+#include <string.h>
+
+bool qc_is_product(const struct qc_node *node)
+{
+    return node->op == QC_OP_CONV || node->op == QC_OP_GEMM || node->op == QC_OP_MATMUL;
+}
+
+static unsigned flags_of(const struct qc_node *n)
+{
+    return n->op >= 0 ? qc_op_rows[n->op].flags : 0;
+}
+
+static bool is_f32_data(const struct qc_graph *g, int value)
+{
+    return value >= 0 && g->values[value].constant == NULL && g->values[value].dtype == QC_F32;
+}
+
+/* ---- which nodes have an integer form -------------------------------------------------------- */
+
+static const char *check_bias(const struct qc_graph *g, const struct qc_node *n, size_t n_out)
+{
+    if (n->n_inputs < 3 || n->inputs[2] < 0) {
+        return NULL;
+    }
+    const struct qc_tensor *b = qc_node_constant(g, n, 2);
+    if (b == NULL || b->dtype != QC_F32) {
+        return "the bias is no f32 constant";
+    }
+    size_t elements = qc_shape_elements(&b->shape);
+    return elements == n_out || elements == 1 ? NULL
+                                              : "the bias is not one value an output channel";
+}
+
+/* NULL when the node fits, else why it does not. */
+static const char *check_product(const struct qc_graph *g, const struct qc_node *n)
+{
+    const struct qc_tensor *w = qc_node_constant(g, n, 1);
+    if (!is_f32_data(g, n->inputs[0])) {
+        return "the input is a constant or no f32 tensor";
+    }
+    if (w == NULL || w->dtype != QC_F32 || qc_shape_elements(&w->shape) == 0) {
+        return "the weights are no f32 constant";
+    }
+    if (n->op == QC_OP_CONV) {
+        return check_bias(g, n, (size_t)w->shape.dim[0]);
+    }
+    if (w->shape.rank != 2) {
+        return "the weights are no matrix";
+    }
+    if (n->op == QC_OP_MATMUL) {
+        return NULL;
+    }
+    if (qc_node_int(n, "transA", 0) != 0 || qc_node_float(n, "alpha", 1.0f) != 1.0f ||
+        qc_node_float(n, "beta", 1.0f) != 1.0f) {
+        return "transA, alpha or beta have no integer form";
+    }
+    return check_bias(g, n, (size_t)w->shape.dim[qc_node_int(n, "transB", 0) != 0 ? 0 : 1]);
+}
+
+static const char *check_compute(const struct qc_graph *g, const struct qc_node *n)
+{
+    if (qc_is_product(n)) {
+        return check_product(g, n);
+    }
+    bool all = n->op == QC_OP_ADD || n->op == QC_OP_MUL || n->op == QC_OP_CONCAT;
+    for (int i = 0; i < (all ? n->n_inputs : 1); i++) {
+        if (!is_f32_data(g, n->inputs[i])) {
+            return "an input is a constant or no f32 tensor";
+        }
+    }
+    if (n->op == QC_OP_CONCAT && n->n_inputs < 2) {
+        return "a Concat of one tensor";
+    }
+    return NULL;
+}
+
+/* Elements of the output are elements of input 0, or zero. */
+static bool moves_elements(const struct qc_graph *g, const struct qc_node *n)
+{
+    if ((flags_of(n) & QC_IS_PASS) == 0 || !is_f32_data(g, n->inputs[0]) ||
+        g->values[n->outputs[0]].dtype != QC_F32 || n->clamp.present) {
+        return false;
+    }
+    for (int i = 1; i < n->n_outputs; i++) {
+        if (n->outputs[i] >= 0) {
+            return false; /* indices, masks */
+        }
+    }
+    if (n->op == QC_OP_RESIZE || n->op == QC_OP_UPSAMPLE) {
+        return strcmp(qc_node_string(n, "mode", "nearest"), "nearest") == 0;
+    }
+    if (n->op == QC_OP_PAD && n->n_inputs > 2 && n->inputs[2] >= 0) {
+        const struct qc_tensor *fill = qc_node_constant(g, n, 2);
+        return fill != NULL && qc_shape_elements(&fill->shape) == 1 &&
+               qc_tensor_f64(fill, 0) == 0;
+    }
+    return true;
+}
+
+static bool in_list(const char *name, const char *const *list, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (strcmp(name, list[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum qd_code check_excluded(const struct qc_graph *g, const char *const *list, int n_list,
+                                   bool types, struct qd_error *err)
+{
+    for (int k = 0; k < n_list; k++) {
+        bool found = types && qc_op_find(list[k], "") >= 0;
+        for (int i = 0; i < g->n_nodes && !found; i++) {
+            const char *name = types ? g->nodes[i].op_type : g->nodes[i].name;
+            found = strcmp(name, list[k]) == 0;
+        }
+        if (!found) {
+            return qd_fail_on(err, QD_INVALID, list[k], "excluded %s '%s': there is none",
+                              types ? "operator type" : "node", list[k]);
+        }
+    }
+    return QD_OK;
+}
+
+static enum qd_code first_reason(const struct qc_quantize_plan *plan, const struct qc_node *n,
+                                 struct qd_arena *arena, const char **ret, struct qd_error *err)
+{
+    const struct qc_quantize_options *o = &plan->options;
+    const char *why = NULL;
+    if (n->shape_only || (flags_of(n) & QC_IS_SHAPE) != 0) {
+        *ret = "shape arithmetic";
+    } else if (in_list(n->name, o->exclude_nodes, o->n_exclude_nodes)) {
+        *ret = "excluded by name";
+    } else if (in_list(n->op_type, o->exclude_types, o->n_exclude_types)) {
+        *ret = "excluded by operator type";
+    } else if ((flags_of(n) & QC_IS_NOQ) != 0) {
+        return qd_arena_printf(arena, ret, err, "%s is never quantized", n->op_type);
+    } else if ((flags_of(n) & QC_IS_PASS) != 0) {
+        *ret = moves_elements(plan->graph, n) ? "" : "computes on the elements that it moves";
+    } else if ((flags_of(n) & QC_IS_QUANT) == 0) {
+        return qd_arena_printf(arena, ret, err, "%s has no integer form", n->op_type);
+    } else {
+        why = check_compute(plan->graph, n);
+        *ret = why != NULL ? why : "";
+    }
+    return QD_OK;
+}
+
+/* ---- the tail behind the last product -------------------------------------------------------- */
+
+static bool is_compute(const struct qc_quantize_plan *plan, int node)
+{
+    return plan->reason[node][0] == '\0' &&
+           (flags_of(&plan->graph->nodes[node]) & QC_IS_PASS) == 0;
+}
+
+/* reaches[v]: does an integer Conv, Gemm or MatMul read v, directly or through any nodes. */
+static bool find_reach(const struct qc_quantize_plan *plan, bool *reaches)
+{
+    const struct qc_graph *g = plan->graph;
+    bool any = false;
+    for (int i = g->n_nodes - 1; i >= 0; i--) {
+        const struct qc_node *n = &g->nodes[i];
+        bool through = is_compute(plan, i) && qc_is_product(n);
+        any = any || through;
+        for (int k = 0; k < n->n_outputs; k++) {
+            through = through || (n->outputs[k] >= 0 && reaches[n->outputs[k]]);
+        }
+        for (int k = 0; k < n->n_inputs; k++) {
+            if (n->inputs[k] >= 0 && through) {
+                reaches[n->inputs[k]] = true;
+            }
+        }
+    }
+    return any;
+}
+
+static void leave_tail(struct qc_quantize_plan *plan, const bool *reaches)
+{
+    const struct qc_graph *g = plan->graph;
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct qc_node *n = &g->nodes[i];
+        if (!is_compute(plan, i) || reaches[n->outputs[0]]) {
+            continue;
+        }
+        if (qc_is_product(n)) {
+            plan->keeps_f32[i] = true;
+        } else {
+            plan->reason[i] = "behind the last Conv, Gemm or MatMul";
+        }
+    }
+}
+
+/* ---- which values are quantized -------------------------------------------------------------- */
+
+static bool is_moving(const struct qc_quantize_plan *plan, int node)
+{
+    return plan->reason[node][0] == '\0' &&
+           (flags_of(&plan->graph->nodes[node]) & QC_IS_PASS) != 0;
+}
+
+/* Number of leading inputs of an integer operator that are data. */
+static int n_data_inputs(const struct qc_node *n)
+{
+    bool all = n->op == QC_OP_ADD || n->op == QC_OP_MUL || n->op == QC_OP_CONCAT;
+    return all ? n->n_inputs : 1;
+}
+
+static void mark_values(struct qc_quantize_plan *plan, bool *quantized)
+{
+    const struct qc_graph *g = plan->graph;
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct qc_node *n = &g->nodes[i];
+        if (!is_compute(plan, i)) {
+            continue;
+        }
+        for (int k = 0; k < n_data_inputs(n); k++) {
+            quantized[n->inputs[k]] = true;
+        }
+        quantized[n->outputs[0]] = quantized[n->outputs[0]] || !plan->keeps_f32[i];
+    }
+    /* Against the order of the nodes: what is needed quantized behind a moving node is quantized
+     * before it. Along the order: what is quantized stays so. */
+    for (int i = g->n_nodes - 1; i >= 0; i--) {
+        if (is_moving(plan, i) && quantized[g->nodes[i].outputs[0]]) {
+            quantized[g->nodes[i].inputs[0]] = true;
+        }
+    }
+    for (int i = 0; i < g->n_nodes; i++) {
+        if (is_moving(plan, i) && quantized[g->nodes[i].inputs[0]]) {
+            quantized[g->nodes[i].outputs[0]] = true;
+        }
+    }
+}
+
+static void form_groups(struct qc_quantize_plan *plan, const bool *quantized)
+{
+    const struct qc_graph *g = plan->graph;
+    for (int v = 0; v < g->n_values; v++) {
+        plan->group[v] = quantized[v] ? v : -1;
+        plan->channel_axis[v] = -1;
+    }
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct qc_node *n = &g->nodes[i];
+        bool moving = is_moving(plan, i);
+        if (moving && quantized[n->inputs[0]]) {
+            plan->group[n->outputs[0]] = plan->group[n->inputs[0]];
+        } else if (moving) {
+            plan->reason[i] = "moves the elements of an f32 tensor";
+        } else if (is_compute(plan, i) && qc_is_product(n)) {
+            int x = n->inputs[0];
+            plan->observe[x] = true;
+            plan->channel_axis[x] = n->op == QC_OP_MATMUL ? g->values[x].shape.rank - 1 : 1;
+        }
+    }
+    for (int v = 0; v < g->n_values; v++) {
+        plan->observe[v] = plan->observe[v] || plan->group[v] == v;
+    }
+}
+
+static void count_nodes(struct qc_quantize_plan *plan)
+{
+    for (int i = 0; i < plan->graph->n_nodes; i++) {
+        plan->integer[i] = plan->reason[i][0] == '\0';
+        if (!plan->graph->nodes[i].shape_only) {
+            plan->n_integer += plan->integer[i];
+            plan->n_f32 += !plan->integer[i];
+        }
+    }
+}
+
+static enum qd_code new_plan(const struct qc_graph *g, const struct qc_quantize_options *options,
+                             struct qd_arena *arena, struct qc_quantize_plan **ret,
+                             struct qd_error *err)
+{
+    struct qc_quantize_plan *p = NULL;
+    size_t nodes = (size_t)g->n_nodes;
+    size_t values = (size_t)g->n_values;
+    QD_TRY(qd_arena_alloc(arena, sizeof(*p), &p, err));
+    p->graph = g;
+    p->options = *options;
+    QD_TRY(qd_arena_array(arena, nodes, sizeof(*p->integer), &p->integer, err));
+    QD_TRY(qd_arena_array(arena, nodes, sizeof(*p->reason), &p->reason, err));
+    QD_TRY(qd_arena_array(arena, nodes, sizeof(*p->keeps_f32), &p->keeps_f32, err));
+    QD_TRY(qd_arena_array(arena, values, sizeof(*p->group), &p->group, err));
+    QD_TRY(qd_arena_array(arena, values, sizeof(*p->observe), &p->observe, err));
+    QD_TRY(qd_arena_array(arena, values, sizeof(*p->channel_axis), &p->channel_axis, err));
+    *ret = p;
+    return QD_OK;
+}
+
+enum qd_code qc_quantize_plan_new(const struct qc_graph *g,
+                                  const struct qc_quantize_options *options,
+                                  struct qd_arena *arena, struct qc_quantize_plan **ret,
+                                  struct qd_error *err)
+{
+    struct qc_quantize_plan *plan = NULL;
+    bool *reaches = NULL;
+    bool *quantized = NULL;
+    size_t values = (size_t)g->n_values;
+    QD_TRY(check_excluded(g, options->exclude_nodes, options->n_exclude_nodes, false, err));
+    QD_TRY(check_excluded(g, options->exclude_types, options->n_exclude_types, true, err));
+    QD_TRY(new_plan(g, options, arena, &plan, err));
+    QD_TRY(qd_arena_array(arena, values, sizeof(*reaches), &reaches, err));
+    QD_TRY(qd_arena_array(arena, values, sizeof(*quantized), &quantized, err));
+    for (int i = 0; i < g->n_nodes; i++) {
+        QD_TRY(first_reason(plan, &g->nodes[i], arena, &plan->reason[i], err));
+    }
+    if (find_reach(plan, reaches) && !options->quantize_last_output) {
+        leave_tail(plan, reaches);
+    }
+    mark_values(plan, quantized);
+    form_groups(plan, quantized);
+    count_nodes(plan);
+    *ret = plan;
+    return QD_OK;
+}
+
+/* ---- pairs ----------------------------------------------------------------------------------- */
+
+/* Roots are joined further here: root[r] == r, or the root that r was joined to. */
+static int find_root(const int *root, int r)
+{
+    while (root[r] != r) {
+        r = root[r];
+    }
+    return r;
+}
+
+static void unify_concat(const struct qc_quantize_plan *plan, const struct qc_node *n, int *root,
+                         double *lo, double *hi)
+{
+    int out = find_root(root, plan->group[n->outputs[0]]);
+    double low = lo[out];
+    double high = hi[out];
+    for (int k = 0; k < n->n_inputs; k++) {
+        int r = find_root(root, plan->group[n->inputs[k]]);
+        low = fmin(low, lo[r]);
+        high = fmax(high, hi[r]);
+    }
+    double slack = 0.1 * (high - low);
+    for (int k = 0; k < n->n_inputs; k++) {
+        int r = find_root(root, plan->group[n->inputs[k]]);
+        if (lo[r] - low > slack || high - hi[r] > slack) {
+            return;
+        }
+    }
+    for (int k = 0; k < n->n_inputs; k++) {
+        int r = find_root(root, plan->group[n->inputs[k]]);
+        root[r] = out; /* r == out when the same tensor comes twice: stays a root */
+    }
+    lo[out] = low;
+    hi[out] = high;
+}
+
+enum qd_code qc_quantize_plan_pairs(const struct qc_quantize_plan *plan,
+                                    const struct qc_range *ranges, struct qd_arena *arena,
+                                    struct qc_qparams **ret, struct qd_error *err)
+{
+    const struct qc_graph *g = plan->graph;
+    size_t n = (size_t)g->n_values;
+    struct qc_qparams *pairs = NULL;
+    int *root = NULL;
+    double *lo = NULL;
+    double *hi = NULL;
+    QD_TRY(qd_arena_array(arena, n, sizeof(*pairs), &pairs, err));
+    QD_TRY(qd_arena_array(arena, n, sizeof(*root), &root, err));
+    QD_TRY(qd_arena_array(arena, n, sizeof(*lo), &lo, err));
+    QD_TRY(qd_arena_array(arena, n, sizeof(*hi), &hi, err));
+    for (int v = 0; v < g->n_values; v++) {
+        root[v] = v;
+        if (plan->group[v] != v) {
+            continue;
+        }
+        if (!isfinite(ranges[v].lo) || !isfinite(ranges[v].hi) || ranges[v].lo > ranges[v].hi) {
+            return qd_fail_on(err, QD_INVALID, g->values[v].name,
+                              "tensor '%s' has no range: %g to %g", g->values[v].name,
+                              ranges[v].lo, ranges[v].hi);
+        }
+        lo[v] = fmin(ranges[v].lo, 0);
+        hi[v] = fmax(ranges[v].hi, 0);
+    }
+    for (int i = 0; i < g->n_nodes; i++) {
+        if (g->nodes[i].op == QC_OP_CONCAT && plan->integer[i]) {
+            unify_concat(plan, &g->nodes[i], root, lo, hi);
+        }
+    }
+    for (int v = 0; v < g->n_values; v++) {
+        if (plan->group[v] >= 0) {
+            int r = find_root(root, plan->group[v]);
+            qc_qparams_asymmetric_u8(lo[r], hi[r], &pairs[v]);
+        }
+    }
+    *ret = pairs;
+    return QD_OK;
+}

@@ -1,0 +1,63 @@
+/* What of a network becomes integers: decided from the graph alone, before calibration, so that
+ * the observers know what to look at.
+ *
+ * Nodes. An operator runs on integers when it has an integer form (QC_IS_QUANT), is not excluded,
+ * and fits it: Conv, Gemm and MatMul with constant weights, Add, Mul and Concat of data tensors.
+ * Operators that move elements (QC_IS_PASS) follow their tensors. The rest stays f32, with the
+ * reason in words. Behind the last Conv, Gemm or MatMul everything stays f32 and that node gives
+ * f32 itself, unless quantize_last_output: INT8 gains nothing there and costs accuracy.
+ *
+ * Tensors. Quantized are the data inputs and the outputs of integer operators. All tensors that
+ * an element-moving operator joins are one group with one pair (scale, zero point): kernels then
+ * move bytes. A group's range is that of its root, the tensor that the others' elements are
+ * taken from. */
+#ifndef QC_QUANTIZE_PLAN_H
+#define QC_QUANTIZE_PLAN_H
+
+#include "quantcore/affine/qparams.h"
+#include "quantcore/calib/calibrator.h"
+#include "quantcore/graph/op_table.h"
+
+struct qc_quantize_options {
+    bool weights_per_channel;    /* else one scale a tensor */
+    bool bias_correction;
+    bool quantize_last_output;
+    const char *const *exclude_nodes;
+    int n_exclude_nodes;
+    const char *const *exclude_types;
+    int n_exclude_types;
+};
+
+struct qc_quantize_plan {
+    const struct qc_graph *graph; /* borrowed: linked, inferred, folded and fused */
+    struct qc_quantize_options options;
+    bool *integer;        /* [n_nodes] runs on integers (element-moving ones included) */
+    const char **reason;  /* [n_nodes] why not; "" for integer nodes */
+    bool *keeps_f32;      /* [n_nodes] an integer Conv, Gemm or MatMul that gives f32 */
+    int *group;           /* [n_values] root of the value's group; -1: not quantized */
+    bool *observe;        /* [n_values] needs statistics: every group's root, and the inputs of
+                             integer Conv, Gemm and MatMul for their channel means */
+    int *channel_axis;    /* [n_values] for the channel means; -1 where none are needed */
+    int n_integer, n_f32; /* nodes that execute */
+};
+
+/* Excluded names that no node has, and types that none has, are QD_INVALID. */
+QD_MUST_CHECK enum qd_code qc_quantize_plan_new(const struct qc_graph *g,
+                                                const struct qc_quantize_options *options,
+                                                struct qd_arena *arena,
+                                                struct qc_quantize_plan **ret,
+                                                struct qd_error *err);
+
+/* Pairs of all quantized values (others: scale 0) from the calibrated ranges, which are read at
+ * the roots. The inputs and the output of a Concat get the union of their ranges, and so one
+ * pair, when none of them reaches 10 % of its span less far than the union; else each keeps its
+ * own and the Concat requantizes. ret: [n_values]. */
+QD_MUST_CHECK enum qd_code qc_quantize_plan_pairs(const struct qc_quantize_plan *plan,
+                                                  const struct qc_range *ranges,
+                                                  struct qd_arena *arena,
+                                                  struct qc_qparams **ret, struct qd_error *err);
+
+/* Conv, Gemm or MatMul. */
+bool qc_is_product(const struct qc_node *node);
+
+#endif
