@@ -203,6 +203,7 @@ enum qd_code qc_verify_new(const struct qc_verify_options *options, struct qd_ar
     for (int i = 0; i < options->n_threads; i++) {
         QD_TRY(new_thread(v, &v->threads[i], arena, err));
     }
+    v->o.codes = NULL; /* borrowed for the construction alone */
     *ret = v;
     return QD_OK;
 }

@@ -1,0 +1,342 @@
+#include "quantcore/qc_pipeline.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "quantcore/onnx/onnx_export.h"
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static enum qd_code progress(struct qc_pipeline *p, int64_t done, int64_t total, const char *unit,
+                             struct qd_error *err)
+{
+    const struct qc_progress *c = &p->job->progress;
+    if (c->step != NULL && !c->step(c->ctx, p->phase, done, total, unit)) {
+        return qd_fail(err, QD_CANCELED, "canceled in phase %s", qc_phase_name(p->phase));
+    }
+    return QD_OK;
+}
+
+/* The former phase ends where the next begins, so that the times add up to the wall clock. */
+static enum qd_code begin_phase(struct qc_pipeline *p, enum qc_phase phase, struct qd_error *err)
+{
+    double t = now();
+    p->report->phase_seconds[p->phase] += t - p->phase_start;
+    p->phase = phase;
+    p->phase_start = t;
+    return progress(p, 0, 0, "", err);
+}
+
+/* ---- before the data ------------------------------------------------------------------------- */
+
+static void free_states(void *arg)
+{
+    struct qc_pipeline *p = arg;
+    for (int i = 0; p->states != NULL && i < p->job->threads.n_threads; i++) {
+        qc_exec_state_free(p->states[i]);
+    }
+}
+
+static enum qd_code build_f32(struct qc_pipeline *p, struct qd_error *err)
+{
+    struct qc_exec_options options = {.kernels = &p->kernels, .keep = NULL};
+    QD_TRY(begin_phase(p, QC_PHASE_FOLDING, err));
+    QD_TRY(qc_model_load(p->job->model, p->arena, &p->graph, err));
+    QD_TRY(qc_exec_build(p->graph, &options, p->arena, &p->exec, err));
+    size_t n = (size_t)p->job->threads.n_threads;
+    QD_TRY(qd_arena_array(p->arena, n, sizeof(struct qc_exec_state *), &p->states, err));
+    QD_TRY(qd_arena_defer(p->arena, free_states, p, err));
+    for (size_t i = 0; i < n; i++) {
+        QD_TRY(qc_exec_state_new(p->exec, &p->states[i], err));
+    }
+    return QD_OK;
+}
+
+static enum qd_code init_feeds(struct qc_pipeline *p, struct qd_error *err)
+{
+    const struct qc_options *o = p->options;
+    bool given = p->job->validation != NULL;
+    double share = given ? 0 : o->holdout;
+    QD_TRY(qc_feed_init(&p->calibration, p->job->calibration, p->graph, QC_FEED_KEPT, share,
+                        o->max_samples, o->batch_size, p->arena, err));
+    int64_t limit = p->calibration.limit;
+    if (!given && limit > 1 && qc_feed_count(limit, share, QC_FEED_HELD_BACK) < 1) {
+        share = p->calibration.share = 1.0 / (double)limit; /* at least one sample to verify */
+    }
+    p->report->n_calibration = qc_feed_count(limit, share, QC_FEED_KEPT);
+    p->report->verification_held_back = !given;
+    if (p->report->n_calibration < 1) {
+        return qd_fail(err, QD_INVALID, "the calibration data hold no sample");
+    }
+    struct qc_reader *reader = given ? p->job->validation : p->job->calibration;
+    /* A single sample has to serve for both. */
+    enum qc_feed_part part = given || limit == 1 ? QC_FEED_ALL : QC_FEED_HELD_BACK;
+    QD_TRY(qc_feed_init(&p->verification, reader, p->graph, part, share, given ? 0 : limit,
+                        o->batch_size, p->arena, err));
+    p->report->n_verification = qc_feed_count(p->verification.limit, share, part);
+    return QD_OK;
+}
+
+static enum qd_code make_plan(struct qc_pipeline *p, struct qd_error *err)
+{
+    const struct qc_options *o = p->options;
+    struct qc_quantize_options q = {.weights_per_channel = o->weights_per_channel,
+                                    .bias_correction = o->bias_correction,
+                                    .quantize_last_output = o->quantize_last_output,
+                                    .exclude_nodes = o->exclude_nodes,
+                                    .n_exclude_nodes = o->n_exclude_nodes,
+                                    .exclude_types = o->exclude_types,
+                                    .n_exclude_types = o->n_exclude_types};
+    struct qc_observed *observed = NULL;
+    const struct qc_graph *g = p->graph;
+    int n = 0;
+    QD_TRY(qc_quantize_plan_new(g, &q, p->arena, &p->plan, err));
+    QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*observed), &observed, err));
+    QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(int), &p->tensor_of, err));
+    for (int v = 0; v < g->n_values; v++) {
+        p->tensor_of[v] = p->plan->observe[v] ? n : -1;
+        if (p->plan->observe[v]) {
+            observed[n++] = (struct qc_observed){.name = g->values[v].name,
+                                                 .shape = g->values[v].shape,
+                                                 .channel_axis = p->plan->channel_axis[v]};
+        }
+    }
+    if (p->plan->n_integer == 0) {
+        return qd_fail(err, QD_INVALID, "nothing in the network can be quantized: %d operators, "
+                       "all of them stay in f32", p->plan->n_f32);
+    }
+    struct qc_observer_options options = {.n_threads = p->job->threads.n_threads,
+                                          .n_slots = o->batch_size,
+                                          .n_samples = p->report->n_calibration,
+                                          .min_percentile = o->min_percentile,
+                                          .max_percentile = o->max_percentile,
+                                          .kernels = &p->kernels};
+    return qc_observer_new(observed, n, &options, p->arena, &p->observer, err);
+}
+
+/* ---- the two passes -------------------------------------------------------------------------- */
+
+struct pass_batch {
+    struct qc_pipeline *p;
+    bool second;
+    struct qd_error *errors; /* a thread each */
+    enum qd_code *codes;
+};
+
+struct pass_sample {
+    const struct pass_batch *batch;
+    int slot, thread;
+};
+
+static void observe(void *ctx, int value, const struct qc_view *view)
+{
+    const struct pass_sample *s = ctx;
+    struct qc_pipeline *p = s->batch->p;
+    int tensor = p->tensor_of[value];
+    if (tensor < 0) {
+        return;
+    }
+    if (s->batch->second) {
+        qc_observer_pass2(p->observer, tensor, s->thread, view);
+    } else {
+        qc_observer_pass1(p->observer, tensor, s->thread, s->slot, view);
+    }
+}
+
+static void run_sample(void *arg, int index, int thread)
+{
+    struct pass_batch *b = arg;
+    struct pass_sample s = {b, index, thread};
+    struct qc_pipeline *p = b->p;
+    enum qd_code code =
+        qc_exec_run(p->exec, p->states[thread], (const void *const *)p->calibration.slot[index],
+                    observe, &s, &b->errors[thread]);
+    b->codes[thread] = b->codes[thread] != QD_OK ? b->codes[thread] : code;
+}
+
+static enum qd_code run_batch(struct qc_pipeline *p, struct pass_batch *b, int n,
+                              struct qd_error *err)
+{
+    const struct qc_threads *t = &p->job->threads;
+    t->parallel_for(t->ctx, n, run_sample, b);
+    for (int i = 0; i < t->n_threads; i++) {
+        if (b->codes[i] != QD_OK) {
+            *err = b->errors[i];
+            return b->codes[i];
+        }
+    }
+    return QD_OK;
+}
+
+static enum qd_code run_pass(struct qc_pipeline *p, bool second, struct qd_error *err)
+{
+    struct pass_batch b = {.p = p, .second = second};
+    size_t n_threads = (size_t)p->job->threads.n_threads;
+    int64_t done = 0;
+    int n = 0;
+    QD_TRY(begin_phase(p, second ? QC_PHASE_PASS2 : QC_PHASE_PASS1, err));
+    QD_TRY(qd_arena_array(p->arena, n_threads, sizeof(*b.errors), &b.errors, err));
+    QD_TRY(qd_arena_array(p->arena, n_threads, sizeof(*b.codes), &b.codes, err));
+    QD_TRY(qc_feed_rewind(&p->calibration, err));
+    for (;;) {
+        QD_TRY(qc_feed_batch(&p->calibration, &n, err));
+        if (n == 0) {
+            break;
+        }
+        QD_TRY(run_batch(p, &b, n, err));
+        if (!second) {
+            QD_TRY(qc_observer_end_batch(p->observer, n, p->calibration.index[0], err));
+        }
+        done += n;
+        QD_TRY(progress(p, done, p->report->n_calibration, "samples", err));
+    }
+    return second ? qc_observer_end_pass2(p->observer, &p->statistics, err)
+                  : qc_observer_end_pass1(p->observer, err);
+}
+
+/* ---- after the data -------------------------------------------------------------------------- */
+
+static enum qd_code search(struct qc_pipeline *p, struct qd_error *err)
+{
+    const struct qc_options *o = p->options;
+    struct qc_search s = {.min_percentile = o->min_percentile,
+                          .max_percentile = o->max_percentile,
+                          .start = o->search_start_scale,
+                          .end = o->search_end_scale,
+                          .step = o->search_step,
+                          .bins = o->bins};
+    const struct qc_graph *g = p->graph;
+    QD_TRY(begin_phase(p, QC_PHASE_SEARCHING, err));
+    QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*p->ranges), &p->ranges, err));
+    for (int v = 0; v < g->n_values; v++) {
+        if (p->plan->group[v] == v && p->tensor_of[v] >= 0) {
+            QD_TRY(qc_calibrate(&p->statistics->tensors[p->tensor_of[v]], o->calibrator, &s,
+                                &p->ranges[v], err));
+        }
+    }
+    return qc_quantize_plan_pairs(p->plan, p->ranges, p->arena, &p->pairs, err);
+}
+
+/* E[x] of every observed value that has a channel axis, for the bias correction. */
+static enum qd_code quantize(struct qc_pipeline *p, struct qd_error *err)
+{
+    const struct qc_graph *g = p->graph;
+    const double **mean = NULL;
+    int *n_channels = NULL;
+    QD_TRY(begin_phase(p, QC_PHASE_WEIGHTS, err));
+    QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*mean), &mean, err));
+    QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(int), &n_channels, err));
+    for (int v = 0; v < g->n_values; v++) {
+        if (p->tensor_of[v] >= 0 && p->plan->channel_axis[v] >= 0) {
+            mean[v] = p->statistics->tensors[p->tensor_of[v]].channel_mean;
+            n_channels[v] = p->statistics->tensors[p->tensor_of[v]].n_channels;
+        }
+    }
+    return qc_quantize_graph(p->plan, p->pairs, mean, n_channels, p->arena, &p->quantized, err);
+}
+
+static enum qd_code export_artifact(struct qc_pipeline *p, struct qd_error *err)
+{
+    QD_TRY(begin_phase(p, QC_PHASE_EXPORTING, err));
+    QD_TRY(qc_onnx_export(p->quantized->graph, p->arena, &p->artifact, err));
+    p->report->opset_in = p->graph->opset;
+    p->report->opset_out = p->graph->opset < 13 ? 13 : p->graph->opset;
+    return QD_OK;
+}
+
+static void verify_one(void *arg, int index, int thread)
+{
+    struct qc_pipeline *p = arg;
+    const int32_t *labels = qc_reader_labels(p->verification.reader);
+    qc_verify_sample(p->verify, thread, index, (const void *const *)p->verification.slot[index],
+                     labels != NULL ? labels[p->verification.index[index]] : -1);
+}
+
+static enum qd_code new_verify(struct qc_pipeline *p, struct qd_error *err)
+{
+    struct qc_graph *g = NULL;
+    struct qc_exec *exec = NULL;
+    struct qc_verify_codes codes;
+    QD_TRY(qc_model_load_int8(p->artifact, &p->kernels, p->arena, &g, &exec, &codes, err));
+    struct qc_verify_options o = {.f32_graph = p->graph,
+                                  .f32_exec = p->exec,
+                                  .int_graph = g,
+                                  .int_exec = exec,
+                                  .codes = &codes,
+                                  .n_threads = p->job->threads.n_threads,
+                                  .n_slots = p->options->batch_size};
+    return qc_verify_new(&o, p->arena, &p->verify, err);
+}
+
+static enum qd_code verify(struct qc_pipeline *p, struct qd_error *err)
+{
+    const struct qc_threads *t = &p->job->threads;
+    int64_t done = 0;
+    int n = 0;
+    QD_TRY(begin_phase(p, QC_PHASE_VERIFYING, err));
+    enum qd_code code = new_verify(p, err);
+    if (code != QD_OK) {
+        return qd_wrap(err, code, "read the artifact back");
+    }
+    QD_TRY(qc_feed_rewind(&p->verification, err));
+    for (;;) {
+        QD_TRY(qc_feed_batch(&p->verification, &n, err));
+        if (n == 0) {
+            return QD_OK;
+        }
+        t->parallel_for(t->ctx, n, verify_one, p);
+        QD_TRY(qc_verify_end_batch(p->verify, n, err));
+        done += n;
+        QD_TRY(progress(p, done, p->report->n_verification, "samples", err));
+    }
+}
+
+static enum qd_code run_phases(struct qc_pipeline *p, struct qd_error *err)
+{
+    QD_TRY(qc_options_check(p->options, err));
+    QD_TRY(build_f32(p, err));
+    p->report->model_name = p->graph->name != NULL ? p->graph->name : "";
+    QD_TRY(init_feeds(p, err));
+    QD_TRY(make_plan(p, err));
+    QD_TRY(run_pass(p, false, err));
+    QD_TRY(run_pass(p, true, err));
+    QD_TRY(search(p, err));
+    QD_TRY(quantize(p, err));
+    QD_TRY(export_artifact(p, err));
+    return verify(p, err);
+}
+
+enum qd_code qc_quantize(const struct qc_job *job, const struct qc_options *options,
+                         struct qd_arena *arena, struct qd_bytes *ret_artifact,
+                         struct qc_report **ret_report, struct qd_error *err)
+{
+    struct qc_pipeline *p = NULL;
+    struct qd_error local;
+    err = err != NULL ? err : &local; /* phases copy threads' errors into it */
+    QD_TRY(qd_arena_alloc(arena, sizeof(*p), &p, err));
+    QD_TRY(qd_arena_alloc(arena, sizeof(*p->report), &p->report, err));
+    p->job = job;
+    p->options = options;
+    p->arena = arena;
+    p->start = p->phase_start = now();
+    qc_kernels_init(&p->kernels, options->isa);
+    p->report->isa = qc_isa_name(p->kernels.isa);
+    p->report->n_threads = job->threads.n_threads;
+    QD_TRY(run_phases(p, err));
+    QD_TRY(qc_report_fill(p, err));
+    p->report->phase_seconds[p->phase] += now() - p->phase_start;
+    p->report->total_seconds = now() - p->start;
+    *ret_artifact = p->artifact;
+    *ret_report = p->report;
+    if (!p->report->gate_passed) {
+        return qd_fail(err, QD_CONFLICT, "the artifact does not pass the gate: SQNR %.2f dB, "
+                       "agreement %.4f", p->report->outputs[0].sqnr_db,
+                       p->report->outputs[0].top1_agreement);
+    }
+    return QD_OK;
+}

@@ -1,0 +1,36 @@
+/* The state of one run of qc_quantize: what its phases hand to each other. */
+#ifndef QC_PIPELINE_H
+#define QC_PIPELINE_H
+
+#include "quantcore/calib/observer.h"
+#include "quantcore/qc_feed.h"
+#include "quantcore/qc_model.h"
+#include "quantcore/quant/quantize_graph.h"
+
+struct qc_pipeline {
+    const struct qc_job *job;
+    const struct qc_options *options;
+    struct qd_arena *arena;
+    struct qc_kernels kernels;
+    struct qc_report *report;
+    struct qc_graph *graph;      /* f32: folded and fused */
+    struct qc_exec *exec;
+    struct qc_exec_state **states; /* a thread each */
+    struct qc_quantize_plan *plan;
+    struct qc_observer *observer;
+    int *tensor_of;              /* [n_values] index in the observer, -1 */
+    struct qc_feed calibration, verification;
+    struct qc_statistics *statistics;
+    struct qc_range *ranges;     /* [n_values] */
+    struct qc_qparams *pairs;    /* [n_values] */
+    struct qc_quantized_graph *quantized;
+    struct qd_bytes artifact;
+    struct qc_verify *verify;
+    enum qc_phase phase;
+    double phase_start, start;   /* seconds, monotonic */
+};
+
+/* qc_report_rows.c: the tables of the report from what the phases left. */
+QD_MUST_CHECK enum qd_code qc_report_fill(struct qc_pipeline *p, struct qd_error *err);
+
+#endif

@@ -1,0 +1,184 @@
+/* The tables of the report: calibration, layers, outputs. */
+#include <math.h>
+#include <string.h>
+
+#include "quantcore/qc_pipeline.h"
+
+static const char *producer_type(const struct qc_graph *g, int value)
+{
+    int n = g->values[value].producer;
+    return n < 0 ? "Input" : g->nodes[n].op_type;
+}
+
+static enum qd_code calibration_rows(struct qc_pipeline *p, struct qd_error *err)
+{
+    const struct qc_graph *g = p->graph;
+    struct qc_report *r = p->report;
+    QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*r->calibration), &r->calibration,
+                          err));
+    for (int v = 0; v < g->n_values; v++) {
+        if (p->plan->group[v] != v || p->tensor_of[v] < 0) {
+            continue; /* one row a group: the others share its pair */
+        }
+        const struct qc_tensor_statistics *t = &p->statistics->tensors[p->tensor_of[v]];
+        r->calibration[r->n_calibration_rows++] = (struct qc_calibration_row){
+            .tensor = g->values[v].name,
+            .op_type = producer_type(g, v),
+            .dtype = "u8",
+            .scale = p->pairs[v].scale,
+            .zero_point = p->pairs[v].zero_point,
+            .lo = p->ranges[v].lo,
+            .hi = p->ranges[v].hi,
+            .min = t->min,
+            .max = t->max,
+            .mean = t->mean,
+            .std = t->std,
+            .count = (int64_t)t->count,
+            .clipped_share = p->ranges[v].clipped_share,
+        };
+    }
+    return QD_OK;
+}
+
+static int64_t weights_of(const struct qc_graph *g, const struct qc_node *n)
+{
+    if (!qc_is_product(n)) {
+        return 0;
+    }
+    const struct qc_tensor *w = qc_node_constant(g, n, 1);
+    return w != NULL ? (int64_t)qc_shape_elements(&w->shape) : 0;
+}
+
+/* 10 log10(sum w^2 / sum (w - w^)^2): what rounding the weights alone costs. */
+static double weight_sqnr(const struct qc_quantized_weights *w)
+{
+    struct qc_metric m = {0};
+    if (w == NULL) {
+        return NAN;
+    }
+    const float *x = w->source->data;
+    for (size_t i = 0; i < qc_shape_elements(&w->source->shape); i++) {
+        float y = (float)qc_quantized_weights_value(w, i);
+        qc_metric_add_dense(&m, &x[i], &y, 1);
+    }
+    return qc_metric_sqnr_db(&m);
+}
+
+static void measured(struct qc_layer_row *row, const struct qc_verify_layer *layer)
+{
+    row->local_sqnr_db = qc_metric_sqnr_db(&layer->local);
+    row->cumulative_sqnr_db = qc_metric_sqnr_db(&layer->cumulative);
+    row->cosine = qc_metric_cosine(&layer->cumulative);
+    row->max_error = layer->cumulative.n > 0 ? layer->cumulative.max_error : (double)NAN;
+    row->saturated_share = qc_metric_saturated_share(&layer->cumulative);
+}
+
+static enum qd_code layer_rows(struct qc_pipeline *p, struct qd_error *err)
+{
+    const struct qc_graph *g = p->graph;
+    struct qc_report *r = p->report;
+    int n_measured = 0;
+    const struct qc_verify_layer *layers = qc_verify_layers(p->verify, &n_measured);
+    QD_TRY(qd_arena_array(p->arena, (size_t)g->n_nodes, sizeof(*r->layers), &r->layers, err));
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct qc_node *n = &g->nodes[i];
+        if (n->shape_only) {
+            continue;
+        }
+        struct qc_layer_row *row = &r->layers[r->n_layers++];
+        *row = (struct qc_layer_row){.node = n->name,
+                                     .op_type = n->op_type,
+                                     .output = g->values[n->outputs[0]].name,
+                                     .precision = p->plan->integer[i] ? "int8" : "f32",
+                                     .reason = p->plan->reason[i],
+                                     .local_sqnr_db = NAN,
+                                     .cumulative_sqnr_db = NAN,
+                                     .cosine = NAN,
+                                     .max_error = NAN,
+                                     .saturated_share = NAN,
+                                     .weight_sqnr_db = weight_sqnr(p->quantized->weights[i]),
+                                     .n_weights = weights_of(g, n)};
+        for (int k = 0; k < n_measured; k++) {
+            if (layers[k].f32_node == i) {
+                measured(row, &layers[k]);
+            }
+        }
+    }
+    return QD_OK;
+}
+
+static double share(uint64_t part, uint64_t all)
+{
+    return all == 0 ? (double)NAN : (double)part / (double)all;
+}
+
+static enum qd_code output_rows(struct qc_pipeline *p, struct qd_error *err)
+{
+    struct qc_report *r = p->report;
+    const struct qc_verify_output *outputs = qc_verify_outputs(p->verify, &r->n_outputs);
+    QD_TRY(qd_arena_array(p->arena, (size_t)r->n_outputs, sizeof(*r->outputs), &r->outputs, err));
+    for (int i = 0; i < r->n_outputs; i++) {
+        const struct qc_verify_output *o = &outputs[i];
+        uint64_t classified = o->is_classifier ? o->n : 0;
+        r->outputs[i] = (struct qc_output_row){
+            .name = p->graph->values[p->graph->outputs[o->output].value].name,
+            .sqnr_db = qc_metric_sqnr_db(&o->metric),
+            .cosine = qc_metric_cosine(&o->metric),
+            .max_error = o->metric.max_error,
+            .top1_agreement = share(o->agree1, classified),
+            .top5_agreement = share(o->agree5, classified),
+            .accuracy_f32 = share(o->right_f32, o->n_labelled),
+            .accuracy_int8 = share(o->right_int8, o->n_labelled),
+            .accuracy_ci95 = qc_wilson95(o->right_int8, o->n_labelled),
+        };
+    }
+    return QD_OK;
+}
+
+/* A limit of 0 is off; what was not measured cannot fail. */
+static bool gate_passes(const struct qc_options *o, const struct qc_report *r)
+{
+    for (int i = 0; i < r->n_outputs; i++) {
+        const struct qc_output_row *y = &r->outputs[i];
+        if ((o->gate_min_sqnr_db > 0 && y->sqnr_db < o->gate_min_sqnr_db) ||
+            (o->gate_min_agreement > 0 && y->top1_agreement < o->gate_min_agreement) ||
+            (o->gate_max_drop > 0 && y->accuracy_f32 - y->accuracy_int8 > o->gate_max_drop)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum qd_code add_warnings(struct qc_pipeline *p, struct qd_error *err)
+{
+    struct qc_report *r = p->report;
+    const struct qc_quantized_graph *q = p->quantized;
+    QD_TRY(qd_arena_array(p->arena, 2, sizeof(*r->warnings), &r->warnings, err));
+    if (q->n_dead_channels > 0) {
+        QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
+                               "%d output channels have next to no weights: their scales were "
+                               "raised", q->n_dead_channels));
+    }
+    if (q->n_raised_scales > 0) {
+        QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
+                               "%d weight scales were raised so that the bias fits 32 bits",
+                               q->n_raised_scales));
+    }
+    return QD_OK;
+}
+
+enum qd_code qc_report_fill(struct qc_pipeline *p, struct qd_error *err)
+{
+    struct qc_report *r = p->report;
+    QD_TRY(calibration_rows(p, err));
+    QD_TRY(layer_rows(p, err));
+    QD_TRY(output_rows(p, err));
+    r->n_nodes_int8 = p->plan->n_integer;
+    r->n_nodes_f32 = p->plan->n_f32;
+    r->size_in = p->job->model.size;
+    r->size_out = p->artifact.size;
+    QD_TRY(add_warnings(p, err));
+    r->gate_passed = gate_passes(p->options, r);
+    r->peak_arena_bytes = p->arena->used;
+    return QD_OK;
+}
