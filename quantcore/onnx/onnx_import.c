@@ -125,9 +125,8 @@ static enum qd_code import_header(struct importer *im)
     if (!m->has_ir_version || m->ir_version < 1) {
         return qd_fail(im->err, QD_INVALID, "not an ONNX model: it has no ir_version");
     }
-    if (im->in == NULL || im->in->n_node == 0) {
-        return qd_fail(im->err, QD_INVALID, "the model has no %s",
-                       im->in == NULL ? "graph" : "nodes");
+    if (im->in == NULL) {
+        return qd_fail(im->err, QD_INVALID, "the model has no graph");
     }
     if (m->n_functions > 0) {
         return qd_fail(im->err, QD_UNSUPPORTED, "the model defines the local function '%s', "

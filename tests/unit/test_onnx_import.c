@@ -532,7 +532,7 @@ START_TEST(import__undefined_output_or_nothing__invalid)
     add_node("n", "Relu", "x > z");
     expect(QD_INVALID, "graph output 'y'");
     start(13);
-    expect(QD_INVALID, "no nodes");
+    expect(QD_INVALID, "graph output 'y'");
     start(13);
     b.model.graph = NULL;
     expect(QD_INVALID, "no graph");
