@@ -239,7 +239,22 @@ static enum qd_code conv_check_window(const struct qc_prepare *p, const struct c
     return last_tap > INT32_MAX ? qc_prepare_refuse(p, err, "the input is too large") : QD_OK;
 }
 
-static void conv_geometry(const struct qc_prepare *p, struct conv *c)
+/* The staged copy's size must not overflow, whatever the pads are. */
+static bool staging_fits(const struct qc_view *x, const int pad[4])
+{
+    size_t size = 256;
+    for (int i = 0; i < 4; i++) {
+        int64_t border = i >= 2 ? (int64_t)pad[i - 2] + pad[i] : 0;
+        if (border < 0 || !qd_mul_size(size, (size_t)(x->shape.dim[i] + border), &size) ||
+            size > (size_t)1 << 40) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum qd_code conv_geometry(const struct qc_prepare *p, struct conv *c,
+                                  struct qd_error *err)
 {
     const struct qc_view *x = &p->in[0], *y = &p->out[0];
     const int none[4] = {0};
@@ -248,6 +263,9 @@ static void conv_geometry(const struct qc_prepare *p, struct conv *c)
     c->out = qc_view_as_2d(y);
     qc_window_resolve(p->node, x->shape.rank - 2, p->in[1].shape.dim + 2, x->shape.dim + 2,
                       y->shape.dim + 2, &c->window);
+    if (!staging_fits(&c->in, c->window.pad) || !staging_fits(&c->out, none)) {
+        return qc_prepare_refuse(p, err, "the padded input is too large");
+    }
     if (x->layout == QC_PLAIN) {
         qc_view_nhwc_strides(&c->in, c->window.pad, &c->in_lead, &c->in_size);
         c->in_size = qd_align_up(c->in_size + QD_ARENA_TAIL, QD_ARENA_ALIGN);
@@ -271,6 +289,7 @@ static void conv_geometry(const struct qc_prepare *p, struct conv *c)
         c->packed_size = panels * qc_packed_panel_f32(c->n_taps, c->channels);
         c->bias_size = panels * QC_NR;
     }
+    return QD_OK;
 }
 
 static enum qd_code conv_pack_now(const struct qc_prepare *p, struct conv *c,
@@ -293,7 +312,7 @@ enum qd_code qc_prepare_conv(const struct qc_prepare *p, struct qc_step *step,
     struct conv *c;
     QD_TRY(conv_check(p, err));
     QD_TRY(qd_arena_alloc(p->arena, sizeof(*c), &c, err));
-    conv_geometry(p, c);
+    QD_TRY(conv_geometry(p, c, err));
     QD_TRY(conv_check_window(p, c, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)c->n_taps, sizeof(int32_t), &c->tap, err));
     for (int t = 0; t < c->n_taps; t++) {
