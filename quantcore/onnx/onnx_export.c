@@ -18,6 +18,7 @@ struct exporter {
     struct qd_arena *scratch;   /* of the messages; only the packed bytes outlive the export */
     struct qc_onnx_names values, nodes;
     const char **value_names;   /* by value; NULL: not needed */
+    const char **node_names;    /* by node; NULL: not live */
     bool *needed;               /* by value */
     bool *live;                 /* by node */
     Onnx__GraphProto graph;     /* lists have room for everything */
@@ -75,8 +76,9 @@ static enum qd_code name_value(struct exporter *ex, int v)
     return qc_onnx_names_make(&ex->values, ex->scratch, name, v, &ex->value_names[v], ex->err);
 }
 
-/* The names of inputs and outputs are promised to the outside: they come first. */
-static enum qd_code name_values(struct exporter *ex)
+/* The names of inputs and outputs are promised to the outside: they come first, and names that
+ * the graph has before those that the export makes up. */
+static enum qd_code name_all(struct exporter *ex)
 {
     const struct qc_graph *g = ex->g;
     for (int i = 0; i < g->n_inputs; i++) {
@@ -88,6 +90,12 @@ static enum qd_code name_values(struct exporter *ex)
     for (int v = 0; v < g->n_values; v++) {
         if (ex->needed[v]) {
             QD_TRY(name_value(ex, v));
+        }
+    }
+    for (int i = 0; i < g->n_nodes; i++) {
+        if (ex->live[i]) {
+            QD_TRY(qc_onnx_names_make(&ex->nodes, ex->scratch, g->nodes[i].name, i,
+                                      &ex->node_names[i], ex->err));
         }
     }
     return QD_OK;
@@ -103,16 +111,14 @@ static enum qd_code new_value_name(struct exporter *ex, const char *of, const ch
     return qc_onnx_names_make(&ex->values, ex->scratch, base, 0, ret, ex->err);
 }
 
-/* Append a node with room for its inputs and outputs. */
+/* Append a node of a unique name with room for its inputs and outputs. */
 static enum qd_code add_node(struct exporter *ex, const char *name, const char *op_type, int n_in,
                              int n_out, Onnx__NodeProto **ret)
 {
     Onnx__NodeProto *p;
-    const char *unique;
     QD_TRY(qd_arena_alloc(ex->scratch, sizeof(*p), &p, ex->err));
     onnx__node_proto__init(p);
-    QD_TRY(qc_onnx_names_make(&ex->nodes, ex->scratch, name, 0, &unique, ex->err));
-    p->name = mutable(unique);
+    p->name = mutable(name);
     p->op_type = mutable(op_type);
     p->n_input = (size_t)n_in;
     p->n_output = (size_t)n_out;
@@ -121,6 +127,16 @@ static enum qd_code add_node(struct exporter *ex, const char *name, const char *
     ex->graph.node[ex->graph.n_node++] = p;
     *ret = p;
     return QD_OK;
+}
+
+/* Append a node called <of>_<op_type>, an addition of the export. */
+static enum qd_code add_extra(struct exporter *ex, const char *of, const char *op_type, int n_in,
+                              Onnx__NodeProto **ret)
+{
+    const char *base, *name;
+    QD_TRY(qd_arena_printf(ex->scratch, &base, ex->err, "%s_%s", of, op_type));
+    QD_TRY(qc_onnx_names_make(&ex->nodes, ex->scratch, base, 0, &name, ex->err));
+    return add_node(ex, name, op_type, n_in, 1, ret);
 }
 
 static enum qd_code add_int_attr(struct exporter *ex, Onnx__NodeProto *p, const char *name,
@@ -135,19 +151,18 @@ static enum qd_code add_int_attr(struct exporter *ex, Onnx__NodeProto *p, const 
 static enum qd_code add_step(struct exporter *ex, const char *op_type, const char *node,
                              const char *in, const char **ret_out, Onnx__NodeProto **ret)
 {
-    const char *name;
     if (*ret_out == NULL) {
         QD_TRY(new_value_name(ex, node, op_type, ret_out));
     }
-    QD_TRY(qd_arena_printf(ex->scratch, &name, ex->err, "%s_%s", node, op_type));
-    QD_TRY(add_node(ex, name, op_type, 1, 1, ret));
+    QD_TRY(add_extra(ex, node, op_type, 1, ret));
     (*ret)->input[0] = mutable(in);
     (*ret)->output[0] = mutable(*ret_out);
     return QD_OK;
 }
 
 /* The Softmax of opset < 13 over all dims from `axis` on, whatever the batch is. */
-static enum qd_code export_flat_softmax(struct exporter *ex, const struct qc_node *n)
+static enum qd_code export_flat_softmax(struct exporter *ex, const struct qc_node *n,
+                                        const char *name)
 {
     const char *x = ex->value_names[n->inputs[0]], *y = ex->value_names[n->outputs[0]];
     const char *shape = NULL, *flat = NULL, *result = NULL;
@@ -156,13 +171,11 @@ static enum qd_code export_flat_softmax(struct exporter *ex, const struct qc_nod
     QD_TRY(add_step(ex, "Flatten", n->name, x, &flat, &p));
     QD_TRY(add_int_attr(ex, p, "axis", qc_node_int(n, "axis", 1)));
     QD_TRY(new_value_name(ex, n->name, "flat_result", &result));
-    QD_TRY(add_node(ex, n->name, "Softmax", 1, 1, &p));
+    QD_TRY(add_node(ex, name, "Softmax", 1, 1, &p));
     p->input[0] = mutable(flat);
     p->output[0] = mutable(result);
     QD_TRY(add_int_attr(ex, p, "axis", -1));
-    const char *name;
-    QD_TRY(qd_arena_printf(ex->scratch, &name, ex->err, "%s_Reshape", n->name));
-    QD_TRY(add_node(ex, name, "Reshape", 2, 1, &p));
+    QD_TRY(add_extra(ex, n->name, "Reshape", 2, &p));
     p->input[0] = mutable(result);
     p->input[1] = mutable(shape);
     p->output[0] = mutable(y);
@@ -220,9 +233,7 @@ static enum qd_code export_clamp(struct exporter *ex, const struct qc_node *n, c
     char *lo, *hi;
     QD_TRY(add_bound(ex, n->name, n->clamp.lo, &lo));
     QD_TRY(add_bound(ex, n->name, n->clamp.hi, &hi));
-    const char *name;
-    QD_TRY(qd_arena_printf(ex->scratch, &name, ex->err, "%s_Clip", n->name));
-    QD_TRY(add_node(ex, name, "Clip", hi[0] != '\0' ? 3 : 2, 1, &p));
+    QD_TRY(add_extra(ex, n->name, "Clip", hi[0] != '\0' ? 3 : 2, &p));
     p->input[0] = mutable(from);
     p->input[1] = lo;
     if (p->n_input == 3) {
@@ -232,7 +243,7 @@ static enum qd_code export_clamp(struct exporter *ex, const struct qc_node *n, c
     return QD_OK;
 }
 
-static enum qd_code export_node(struct exporter *ex, const struct qc_node *n)
+static enum qd_code export_node(struct exporter *ex, const struct qc_node *n, const char *name)
 {
     Onnx__NodeProto *p;
     if (n->op < 0 || n->op >= QC_OP_COUNT || (qc_op_rows[n->op].flags & QC_IS_INTERNAL) != 0) {
@@ -240,13 +251,13 @@ static enum qd_code export_node(struct exporter *ex, const struct qc_node *n)
                           n->name, n->op_type);
     }
     if (is_flat_softmax(ex->g, n)) {
-        return export_flat_softmax(ex, n);
+        return export_flat_softmax(ex, n, name);
     }
     int n_in = n->n_inputs;
     while (n_in > 0 && n->inputs[n_in - 1] < 0) {
         n_in--;
     }
-    QD_TRY(add_node(ex, n->name, n->op_type, n_in, n->n_outputs, &p));
+    QD_TRY(add_node(ex, name, n->op_type, n_in, n->n_outputs, &p));
     p->domain = n->domain != NULL && n->domain[0] != '\0' ? mutable(n->domain) : NULL;
     p->doc_string = mutable(n->doc_string);
     for (int i = 0; i < n_in; i++) {
@@ -285,7 +296,7 @@ static enum qd_code export_nodes(struct exporter *ex)
     }
     for (int i = 0; i < g->n_nodes; i++) {
         if (ex->live[i]) {
-            QD_TRY(export_node(ex, &g->nodes[i]));
+            QD_TRY(export_node(ex, &g->nodes[i], ex->node_names[i]));
         }
     }
     return QD_OK;
@@ -443,8 +454,10 @@ static enum qd_code export_graph(struct exporter *ex, struct qd_arena *arena,
                           ex->err));
     QD_TRY(qd_arena_array(ex->scratch, n_values, sizeof(*ex->needed), &ex->needed, ex->err));
     QD_TRY(qd_arena_array(ex->scratch, n_nodes, sizeof(*ex->live), &ex->live, ex->err));
+    QD_TRY(qd_arena_array(ex->scratch, n_nodes, sizeof(*ex->node_names), &ex->node_names,
+                          ex->err));
     mark_live(ex);
-    QD_TRY(name_values(ex));
+    QD_TRY(name_all(ex));
     return export_model(ex, arena, ret);
 }
 

@@ -142,17 +142,37 @@ static enum qd_code upgrade_slice(struct qc_onnx_upgrade *up, struct qc_node *n,
     return ints_to_input(up, n, "axes", 3, err);
 }
 
+/* Does a Resize of opset 10 shrink? Its text leaves the rounding of nearest open; ONNX's own
+ * test of it and ONNX Runtime round up where the scale is below 1, and down otherwise. */
+static enum qd_code nearest_mode_10(struct qc_onnx_upgrade *up, const struct qc_node *n,
+                                    const char **ret, struct qd_error *err)
+{
+    const struct qc_tensor *scales = qc_node_constant(up->graph, n, 1);
+    size_t count = scales != NULL ? qc_shape_elements(&scales->shape) : 0;
+    bool grows = false, shrinks = false;
+    for (size_t i = 0; i < count; i++) {
+        grows |= qc_tensor_f64(scales, i) > 1.0;
+        shrinks |= qc_tensor_f64(scales, i) < 1.0;
+    }
+    if (grows && shrinks) {
+        return qd_fail(err, QD_UNSUPPORTED,
+                       "Resize of opset 10 in mode nearest with scales below and above 1");
+    }
+    *ret = shrinks ? "ceil" : "floor";
+    return QD_OK;
+}
+
 /* What Upsample and the first Resize compute, in the words of Resize 11: output pixel i is
- * taken at i / scale, rounded down when the mode is nearest. */
+ * taken at i / scale, rounded as `nearest` says when that is the mode. */
 static enum qd_code resize_asymmetric(struct qc_onnx_upgrade *up, struct qc_node *n, int scales,
-                                      struct qd_error *err)
+                                      const char *nearest, struct qd_error *err)
 {
     QD_TRY(resize_inputs(up, n, 3, err));
     n->inputs[1] = -1; /* roi */
     n->inputs[2] = scales;
     QD_TRY(set_string(up, n, "coordinate_transformation_mode", "asymmetric", err));
     const char *mode = qc_node_string(n, "mode", "nearest");
-    return strcmp(mode, "nearest") == 0 ? set_string(up, n, "nearest_mode", "floor", err)
+    return strcmp(mode, "nearest") == 0 ? set_string(up, n, "nearest_mode", nearest, err)
                                         : QD_OK;
 }
 
@@ -174,7 +194,7 @@ static enum qd_code upgrade_upsample(struct qc_onnx_upgrade *up, struct qc_node 
     }
     n->op = QC_OP_RESIZE;
     n->op_type = qc_op_rows[QC_OP_RESIZE].type;
-    return resize_asymmetric(up, n, n->inputs[1], err);
+    return resize_asymmetric(up, n, n->inputs[1], "floor", err);
 }
 
 static enum qd_code upgrade_resize(struct qc_onnx_upgrade *up, struct qc_node *n,
@@ -183,7 +203,11 @@ static enum qd_code upgrade_resize(struct qc_onnx_upgrade *up, struct qc_node *n
     if (n->n_inputs != 2) {
         return qd_fail(err, QD_INVALID, "Resize of opset 10 has 2 inputs, not %d", n->n_inputs);
     }
-    return resize_asymmetric(up, n, n->inputs[1], err);
+    const char *nearest = "floor";
+    if (strcmp(qc_node_string(n, "mode", "nearest"), "nearest") == 0) {
+        QD_TRY(nearest_mode_10(up, n, &nearest, err));
+    }
+    return resize_asymmetric(up, n, n->inputs[1], nearest, err);
 }
 
 static enum qd_code upgrade_softmax(struct qc_onnx_upgrade *up, struct qc_node *n,

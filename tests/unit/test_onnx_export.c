@@ -195,7 +195,8 @@ START_TEST(export__clamps__relu_or_clip_and_names_unique)
     for (size_t i = 0; i < QD_COUNT_OF(cases); i++) {
         ok(qc_graph_new(&arena, &g, &err));
         int x = value("x", 2), y = value("y", 2), other = value("y_unclamped", 2);
-        node("other", QC_OP_EXP, x, -1, other); /* has the name that the clamp would take */
+        /* the names that the clamp would take are there */
+        node(i == 0 ? "n_Relu" : "n_Clip", QC_OP_EXP, x, -1, other);
         struct qc_node *n = node("n", QC_OP_ADD, x, other, y);
         n->clamp = (struct qc_clamp){true, cases[i].lo, cases[i].hi};
         io(x, y);
@@ -206,6 +207,9 @@ START_TEST(export__clamps__relu_or_clip_and_names_unique)
         if (cases[i].op == NULL) {
             continue;
         }
+        ck_assert_str_eq(out->node[1]->name, "n");
+        ck_assert_str_eq(out->node[0]->name, cases[i].inputs == 1 ? "n_Relu" : "n_Clip");
+        ck_assert_str_ne(out->node[2]->name, out->node[0]->name);
         ck_assert_str_eq(out->node[2]->op_type, cases[i].op);
         ck_assert_uint_eq(out->node[2]->n_input, cases[i].inputs);
         ck_assert_str_eq(out->node[2]->input[0], out->node[1]->output[0]);

@@ -405,6 +405,17 @@ START_TEST(upgrade__resize_10__scales_move_to_input_2)
     ck_assert_int_eq(g->nodes[0].n_inputs, 3);
     ck_assert_ptr_nonnull(input_constant(2));
     ck_assert_str_eq(qc_node_string(&g->nodes[0], "nearest_mode", ""), "floor");
+
+    static float shrink[3] = {1, 0.5f, 0.25f}, mixed[3] = {1, 2, 0.5f};
+    start(10);
+    add_initializer("s")->float_data = shrink;
+    add_node("n", "Resize", "x s > y");
+    expect_ok();
+    ck_assert_str_eq(qc_node_string(&g->nodes[0], "nearest_mode", ""), "ceil");
+    start(10);
+    add_initializer("s")->float_data = mixed;
+    add_node("n", "Resize", "x s > y");
+    expect(QD_UNSUPPORTED, "node 'n': Resize of opset 10 in mode nearest");
 }
 END_TEST
 
