@@ -227,6 +227,9 @@ static bool foldable(const struct qc_graph *g, const struct qc_node *n)
 static enum qd_code fold(struct simplify *s, int node)
 {
     struct qc_node *n = &s->g->nodes[node];
+    if (n->outputs[0] < 0) {
+        return QD_OK; /* an output without a name: the sweep takes it */
+    }
     if (n->op == QC_OP_CONSTANT) {
         return fold_constant(s, n);
     }
