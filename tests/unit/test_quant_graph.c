@@ -1,0 +1,457 @@
+#include <check.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "quantcore/quant/quantize_graph.h"
+
+static struct qd_arena arena;
+static struct qc_graph *g;
+
+static void setup(void)
+{
+    qd_arena_init(&arena, 0);
+    ck_assert_int_eq(qc_graph_new(&arena, &g, NULL), QD_OK);
+}
+
+static void teardown(void)
+{
+    qd_arena_done(&arena);
+}
+
+/* A data value [1, c, 4, 4] (c > 0), or [1, -c]. */
+static int data(const char *name, int c)
+{
+    int v;
+    ck_assert_int_eq(qc_graph_add_value(g, name, &v, NULL), QD_OK);
+    g->values[v].dtype = QC_F32;
+    g->values[v].shape_known = true;
+    g->values[v].shape = c > 0 ? (struct qc_shape){4, {1, c, 4, 4}}
+                               : (struct qc_shape){2, {1, -c}};
+    return v;
+}
+
+static int constant(const char *name, struct qc_shape shape)
+{
+    int v;
+    struct qc_tensor *t = NULL;
+    ck_assert_int_eq(qc_tensor_new(&arena, QC_F32, &shape, &t, NULL), QD_OK);
+    for (size_t i = 0; i < qc_shape_elements(&shape); i++) {
+        ((float *)t->data)[i] = sinf((float)i + 1);
+    }
+    ck_assert_int_eq(qc_graph_add_constant(g, name, t, &v, NULL), QD_OK);
+    return v;
+}
+
+/* node(op, name, out, inputs…, -1): the pointer is valid until the next. */
+static struct qc_node *node(int op, const char *name, int out, ...)
+{
+    int in[8], n = 0;
+    va_list args;
+    struct qc_node *ret = NULL;
+    va_start(args, out);
+    for (int v = va_arg(args, int); v >= 0; v = va_arg(args, int)) {
+        in[n++] = v;
+    }
+    va_end(args);
+    ck_assert_int_eq(qc_graph_add_node(g, name, op, n, 1, &ret, NULL), QD_OK);
+    memcpy(ret->inputs, in, (size_t)n * sizeof(int));
+    ret->outputs[0] = out;
+    return ret;
+}
+
+static void io(int input, int n_outputs, const int *outputs)
+{
+    static struct qc_io in[1], out[4];
+    in[0] = (struct qc_io){.value = input};
+    for (int i = 0; i < n_outputs; i++) {
+        out[i] = (struct qc_io){.value = outputs[i]};
+    }
+    g->inputs = in;
+    g->n_inputs = 1;
+    g->outputs = out;
+    g->n_outputs = n_outputs;
+    ck_assert_int_eq(qc_graph_link(g, NULL), QD_OK);
+}
+
+static const struct qc_clamp RELU = {true, 0, INFINITY};
+
+/* x - conv1(relu) - pool - conv2 - add(relu) - gap - flat - fc - softmax
+ *                    \_______________/                                    */
+static void build_net(void)
+{
+    int x = data("x", 3), c1 = data("c1", 4), p = data("p", 4), c2 = data("c2", 4);
+    int a = data("a", 4), m = data("m", 4), f = data("f", -4), s = data("s", -2);
+    int y = data("y", -2);
+    int w1 = constant("w1", (struct qc_shape){4, {4, 3, 1, 1}});
+    int b1 = constant("b1", (struct qc_shape){1, {4}});
+    int w2 = constant("w2", (struct qc_shape){4, {4, 4, 1, 1}});
+    int w3 = constant("w3", (struct qc_shape){2, {4, 2}});
+    node(QC_OP_CONV, "conv1", c1, x, w1, b1, -1)->clamp = RELU;
+    node(QC_OP_MAX_POOL, "pool", p, c1, -1);
+    node(QC_OP_CONV, "conv2", c2, p, w2, -1);
+    node(QC_OP_ADD, "add", a, c2, p, -1)->clamp = RELU;
+    node(QC_OP_GLOBAL_AVERAGE_POOL, "gap", m, a, -1);
+    node(QC_OP_FLATTEN, "flat", f, m, -1);
+    node(QC_OP_GEMM, "fc", s, f, w3, -1);
+    node(QC_OP_SOFTMAX, "softmax", y, s, -1);
+    io(x, 1, &y);
+}
+
+static struct qc_quantize_options options = {.weights_per_channel = true,
+                                             .bias_correction = true};
+
+static struct qc_quantize_plan *plan_of(void)
+{
+    struct qc_quantize_plan *plan = NULL;
+    ck_assert_int_eq(qc_quantize_plan_new(g, &options, &arena, &plan, NULL), QD_OK);
+    return plan;
+}
+
+/* Quantize with the range [-1, 1] (or [0, 1] behind a Relu) for everything. */
+static struct qc_quantized_graph *quantize(const struct qc_quantize_plan *plan,
+                                           const double *const *means, const int *n_means)
+{
+    struct qc_range ranges[64];
+    struct qc_qparams *pairs = NULL;
+    struct qc_quantized_graph *q = NULL;
+    struct qd_error err = {0};
+    for (int v = 0; v < g->n_values; v++) {
+        int p = g->values[v].producer;
+        bool relu = p >= 0 && g->nodes[p].clamp.present;
+        ranges[v] = (struct qc_range){.lo = relu ? 0 : -1, .hi = 1};
+    }
+    ck_assert_int_eq(qc_quantize_plan_pairs(plan, ranges, &arena, &pairs, NULL), QD_OK);
+    ck_assert_msg(qc_quantize_graph(plan, pairs, means, n_means, &arena, &q, &err) == QD_OK, "%s",
+                  err.message);
+    return q;
+}
+
+static int find_node(const struct qc_graph *q, const char *name)
+{
+    for (int i = 0; i < q->n_nodes; i++) {
+        if (strcmp(q->nodes[i].name, name) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static const struct qc_node *maker(const struct qc_graph *q, int value)
+{
+    return q->values[value].producer < 0 ? NULL : &q->nodes[q->values[value].producer];
+}
+
+/* What ONNX Runtime asks of a node unit, for every integer node but `but` (may be NULL). */
+static void check_units(const struct qc_quantize_plan *plan, const struct qc_quantized_graph *r,
+                        const char *but)
+{
+    const struct qc_graph *q = r->graph;
+    for (int i = 0; i < q->n_nodes; i++) {
+        if (q->nodes[i].op == QC_OP_DEQUANTIZE_LINEAR) {
+            int out = q->nodes[i].outputs[0];
+            int uses = qc_graph_count_uses(q, out) + qc_graph_is_output(q, out);
+            ck_assert_msg(uses == 1, "%s: %d uses", q->nodes[i].name, uses);
+        }
+    }
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct qc_node *n = &q->nodes[r->node[i]];
+        if (!plan->integer[i] || (but != NULL && strcmp(n->name, but) == 0)) {
+            continue;
+        }
+        for (int k = 0; k < n->n_inputs; k++) {
+            ck_assert_int_eq(maker(q, n->inputs[k])->op, QC_OP_DEQUANTIZE_LINEAR);
+        }
+        if (!plan->keeps_f32[i]) {
+            ck_assert_int_eq(qc_graph_count_uses(q, n->outputs[0]), 1);
+            ck_assert(!qc_graph_is_output(q, n->outputs[0]));
+            int u8 = r->quantized[g->nodes[i].outputs[0]];
+            ck_assert_int_eq(maker(q, u8)->inputs[0], n->outputs[0]);
+        }
+    }
+}
+
+static float scale_of(const struct qc_graph *q, const char *tensor)
+{
+    char name[64];
+    (void)snprintf(name, sizeof(name), "%s_scale", tensor);
+    int v = qc_graph_find_value(q, name);
+    ck_assert_msg(v >= 0, "%s", name);
+    ck_assert_int_eq(q->values[v].shape.rank, 0);
+    return *(const float *)q->values[v].constant->data;
+}
+
+START_TEST(plan__residual_net__tail_is_f32_and_pools_share)
+{
+    build_net();
+    struct qc_quantize_plan *plan = plan_of();
+    const bool want[] = {true, true, true, true, true, true, true, false};
+    for (int i = 0; i < 8; i++) {
+        ck_assert_msg(plan->integer[i] == want[i], "%s: %s", g->nodes[i].name, plan->reason[i]);
+    }
+    ck_assert_str_eq(plan->reason[7], "Softmax is never quantized");
+    ck_assert(plan->keeps_f32[6]);
+    ck_assert_int_eq(plan->n_integer, 7);
+    ck_assert_int_eq(plan->n_f32, 1);
+    int c1 = qc_graph_find_value(g, "c1"), p = qc_graph_find_value(g, "p");
+    int m = qc_graph_find_value(g, "m"), f = qc_graph_find_value(g, "f");
+    ck_assert_int_eq(plan->group[p], c1);
+    ck_assert_int_eq(plan->group[f], m);
+    ck_assert_int_eq(plan->group[qc_graph_find_value(g, "s")], -1);
+    ck_assert(plan->observe[p]); /* conv2's input: its means */
+    ck_assert_int_eq(plan->channel_axis[p], 1);
+    ck_assert(plan->observe[c1]);
+    ck_assert(!plan->observe[qc_graph_find_value(g, "s")]);
+}
+END_TEST
+
+START_TEST(quantize_graph__residual_net__node_units_in_order)
+{
+    build_net();
+    struct qc_quantize_plan *plan = plan_of();
+    struct qc_quantized_graph *r = quantize(plan, NULL, NULL);
+    const char *want[] = {
+        "x_quantized", "x_dequantized", "b1_dequantized", "w1_dequantized", "conv1",
+        "c1_quantized", "c1_dequantized", "pool", "p_quantized", "p_dequantized",
+        "w2_dequantized", "conv2", "c2_quantized", "c2_dequantized", "p_dequantized_2", "add",
+        "a_quantized", "a_dequantized", "gap", "m_quantized", "m_dequantized", "flat",
+        "f_quantized", "f_dequantized", "w3_dequantized", "fc", "softmax"};
+    ck_assert_int_eq(r->graph->n_nodes, (int)QD_COUNT_OF(want));
+    for (size_t i = 0; i < QD_COUNT_OF(want); i++) {
+        ck_assert_str_eq(r->graph->nodes[i].name, want[i]);
+    }
+    check_units(plan, r, NULL);
+    ck_assert_float_eq(scale_of(r->graph, "c1"), scale_of(r->graph, "p"));
+    ck_assert_float_eq(scale_of(r->graph, "c1"), (float)(1 / 255.0));
+    ck_assert_float_eq(scale_of(r->graph, "c2"), (float)(2 / 255.0));
+    /* Relu is what saturation does at zero point 0 */
+    ck_assert(!r->graph->nodes[find_node(r->graph, "conv1")].clamp.present);
+    const struct qc_node *w = &r->graph->nodes[find_node(r->graph, "w3_dequantized")];
+    ck_assert_int_eq(qc_node_int(w, "axis", -1), 1);
+    ck_assert_int_eq(r->graph->values[w->inputs[0]].dtype, QC_S8);
+    const struct qc_node *b = &r->graph->nodes[find_node(r->graph, "b1_dequantized")];
+    ck_assert_int_eq(qc_node_int(b, "axis", -1), 0);
+    const struct qc_tensor *sb = qc_node_constant(r->graph, b, 1);
+    ck_assert_float_eq(((float *)sb->data)[2], scale_of(r->graph, "x") * r->weights[0]->scale[2]);
+    ck_assert_str_eq(r->graph->values[r->graph->outputs[0].value].name, "y");
+}
+END_TEST
+
+START_TEST(quantize_graph__quantize_last_output__everything_but_softmax)
+{
+    build_net();
+    options.quantize_last_output = true;
+    struct qc_quantize_plan *plan = plan_of();
+    struct qc_quantized_graph *r = quantize(plan, NULL, NULL);
+    options.quantize_last_output = false;
+    ck_assert_int_ge(find_node(r->graph, "s_quantized"), 0);
+    check_units(plan, r, NULL);
+    const struct qc_node *softmax = &r->graph->nodes[find_node(r->graph, "softmax")];
+    ck_assert_str_eq(maker(r->graph, softmax->inputs[0])->name, "s_dequantized");
+}
+END_TEST
+
+START_TEST(quantize_graph__means_given__bias_made_and_corrected)
+{
+    build_net();
+    struct qc_quantize_plan *plan = plan_of();
+    const double mean[4] = {0.5, 1, 0.25, 2};
+    const double *means[64] = {0};
+    int n_means[64] = {0};
+    int p = qc_graph_find_value(g, "p");
+    means[p] = mean;
+    n_means[p] = 4;
+    struct qc_quantized_graph *r = quantize(plan, means, n_means);
+    check_units(plan, r, NULL);
+    const struct qc_node *n = &r->graph->nodes[find_node(r->graph, "conv2")];
+    ck_assert_int_eq(n->n_inputs, 3);
+    const struct qc_node *dq = maker(r->graph, n->inputs[2]);
+    const struct qc_tensor *q = qc_node_constant(r->graph, dq, 0);
+    const struct qc_tensor *s = qc_node_constant(r->graph, dq, 1);
+    ck_assert_str_eq(dq->name, "conv2_bias_dequantized");
+    for (size_t o = 0; o < 4; o++) {
+        double shift = 0, step = (double)((float *)s->data)[o];
+        for (size_t c = 0; c < 4; c++) {
+            shift -= (qc_quantized_weights_value(r->weights[2], o * 4 + c) -
+                      (double)sinf((float)(o * 4 + c) + 1)) * mean[c];
+        }
+        ck_assert_double_eq_tol(((int32_t *)q->data)[o] * step, shift, step / 2 + 1e-9);
+    }
+    n_means[p] = 3;
+    struct qc_range ranges[64] = {{0}};
+    struct qc_qparams *pairs = NULL;
+    struct qd_error err;
+    ck_assert_int_eq(qc_quantize_plan_pairs(plan, ranges, &arena, &pairs, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_graph(plan, pairs, means, n_means, &arena, &r, &err),
+                     QD_INVALID);
+    ck_assert_ptr_nonnull(strstr(err.message, "conv2"));
+}
+END_TEST
+
+START_TEST(quantize_graph__excluded_conv__never_between_dequantize_and_quantize)
+{
+    build_net();
+    const char *names[] = {"conv2"};
+    options.exclude_nodes = names;
+    options.n_exclude_nodes = 1;
+    struct qc_quantize_plan *plan = plan_of();
+    struct qc_quantized_graph *r = quantize(plan, NULL, NULL);
+    options.n_exclude_nodes = 0;
+    ck_assert_str_eq(plan->reason[2], "excluded by name");
+    const struct qc_node *conv = &r->graph->nodes[find_node(r->graph, "conv2")];
+    ck_assert_str_eq(maker(r->graph, conv->inputs[0])->name, "pool");
+    ck_assert_ptr_null(maker(r->graph, conv->inputs[1]));
+    check_units(plan, r, "pool");
+}
+END_TEST
+
+START_TEST(plan__unknown_exclusion__names_it)
+{
+    build_net();
+    struct qc_quantize_plan *plan = NULL;
+    struct qd_error err;
+    const char *names[] = {"conv9"}, *types[] = {"Konv"};
+    struct qc_quantize_options o = {.exclude_nodes = names, .n_exclude_nodes = 1};
+    ck_assert_int_eq(qc_quantize_plan_new(g, &o, &arena, &plan, &err), QD_INVALID);
+    ck_assert_ptr_nonnull(strstr(err.message, "conv9"));
+    o = (struct qc_quantize_options){.exclude_types = types, .n_exclude_types = 1};
+    ck_assert_int_eq(qc_quantize_plan_new(g, &o, &arena, &plan, &err), QD_INVALID);
+    types[0] = "Add";
+    ck_assert_int_eq(qc_quantize_plan_new(g, &o, &arena, &plan, &err), QD_OK);
+    ck_assert_str_eq(plan->reason[3], "excluded by operator type");
+}
+END_TEST
+
+START_TEST(quantize_graph__inner_tensor_is_an_output__keeps_its_name)
+{
+    int x = data("x", 3), c = data("c", 3), y = data("y", 3);
+    int w = constant("w", (struct qc_shape){4, {3, 3, 1, 1}});
+    node(QC_OP_CONV, "one", c, x, w, -1);
+    node(QC_OP_CONV, "two", y, c, w, -1);
+    io(x, 3, (int[]){c, y, c});
+    struct qc_quantize_plan *plan = plan_of();
+    struct qc_quantized_graph *r = quantize(plan, NULL, NULL);
+    const struct qc_graph *q = r->graph;
+    check_units(plan, r, "one"); /* listed twice: its last value has one reader a listing */
+    const char *names[] = {"c", "y", "c"};
+    for (int i = 0; i < 3; i++) {
+        ck_assert_str_eq(q->values[q->outputs[i].value].name, names[i]);
+    }
+    const struct qc_node *last = maker(q, q->outputs[0].value);
+    ck_assert_int_eq(last->op, QC_OP_DEQUANTIZE_LINEAR);
+    ck_assert_str_eq(q->values[last->inputs[0]].name, "c_quantized");
+    ck_assert_str_eq(q->values[q->nodes[r->node[0]].outputs[0]].name, "c_float");
+    /* shared weights: a DequantizeLinear each */
+    ck_assert_int_ge(find_node(q, "w_dequantized"), 0);
+    ck_assert_int_ge(find_node(q, "w_dequantized_"), 0);
+}
+END_TEST
+
+START_TEST(quantize_graph__x_plus_x__two_dequantize)
+{
+    int x = data("x", 3), a = data("a", 3), y = data("y", 3);
+    int w = constant("w", (struct qc_shape){4, {3, 3, 1, 1}});
+    node(QC_OP_ADD, "add", a, x, x, -1);
+    node(QC_OP_CONV, "conv", y, a, w, -1);
+    io(x, 1, &y);
+    struct qc_quantize_plan *plan = plan_of();
+    struct qc_quantized_graph *r = quantize(plan, NULL, NULL);
+    const struct qc_node *add = &r->graph->nodes[r->node[0]];
+    ck_assert_int_ne(add->inputs[0], add->inputs[1]);
+    check_units(plan, r, NULL);
+}
+END_TEST
+
+START_TEST(quantize_graph__relu6_wider_and_narrower__clamp_dropped_when_implied)
+{
+    for (int narrow = 0; narrow < 2; narrow++) {
+        teardown();
+        setup();
+        int x = data("x", 3), a = data("a", 3), y = data("y", 3);
+        int w = constant("w", (struct qc_shape){4, {3, 3, 1, 1}});
+        node(QC_OP_CONV, "one", a, x, w, -1)->clamp =
+            (struct qc_clamp){true, 0, narrow ? 0.5f : 6.0f};
+        node(QC_OP_CONV, "two", y, a, w, -1);
+        io(x, 1, &y);
+        struct qc_quantized_graph *r = quantize(plan_of(), NULL, NULL);
+        ck_assert_int_eq(r->graph->nodes[r->node[0]].clamp.present, narrow);
+    }
+}
+END_TEST
+
+START_TEST(plan_pairs__concat__unified_when_close)
+{
+    for (int far = 0; far < 2; far++) {
+        teardown();
+        setup();
+        int x = data("x", 3), a = data("a", 3), b = data("b", 3), c = data("c", 6);
+        int y = data("y", 3);
+        int w = constant("w", (struct qc_shape){4, {3, 3, 1, 1}});
+        int v = constant("v", (struct qc_shape){4, {3, 6, 1, 1}});
+        node(QC_OP_CONV, "one", a, x, w, -1);
+        node(QC_OP_CONV, "two", b, x, w, -1);
+        node(QC_OP_CONCAT, "cat", c, a, b, -1);
+        node(QC_OP_CONV, "three", y, c, v, -1);
+        io(x, 1, &y);
+        struct qc_range ranges[16];
+        for (int i = 0; i < 16; i++) {
+            ranges[i] = (struct qc_range){.lo = -1, .hi = 1};
+        }
+        ranges[b].hi = far ? 0.5 : 0.95;
+        struct qc_qparams *pairs = NULL;
+        ck_assert_int_eq(qc_quantize_plan_pairs(plan_of(), ranges, &arena, &pairs, NULL), QD_OK);
+        ck_assert_int_eq(pairs[a].scale == pairs[b].scale, !far);
+        ck_assert_float_eq(pairs[c].scale, pairs[a].scale);
+        ranges[x].hi = NAN;
+        struct qd_error err;
+        ck_assert_int_eq(qc_quantize_plan_pairs(plan_of(), ranges, &arena, &pairs, &err),
+                         QD_INVALID);
+        ck_assert_str_eq(err.subject, "x");
+    }
+}
+END_TEST
+
+START_TEST(plan__f32_island_between__reads_and_writes_f32)
+{
+    int x = data("x", 3), a = data("a", 3), h = data("h", 3), y = data("y", 3);
+    int k = constant("k", (struct qc_shape){0, {0}}), s = data("s", 3);
+    int w = constant("w", (struct qc_shape){4, {3, 3, 1, 1}});
+    node(QC_OP_MUL, "by_constant", s, x, k, -1);
+    node(QC_OP_CONV, "one", a, s, w, -1);
+    node(QC_OP_HARD_SWISH, "swish", h, a, -1);
+    node(QC_OP_CONV, "two", y, h, w, -1);
+    io(x, 1, &y);
+    struct qc_quantize_plan *plan = plan_of();
+    ck_assert_str_eq(plan->reason[0], "an input is a constant or no f32 tensor");
+    ck_assert_str_eq(plan->reason[2], "HardSwish has no integer form");
+    struct qc_quantized_graph *r = quantize(plan, NULL, NULL);
+    const struct qc_graph *q = r->graph;
+    check_units(plan, r, NULL);
+    ck_assert_int_eq(q->nodes[r->node[0]].inputs[0], x);
+    ck_assert_int_eq(maker(q, q->nodes[r->node[2]].inputs[0])->op, QC_OP_DEQUANTIZE_LINEAR);
+    ck_assert_int_eq(r->quantized[x], -1);
+    ck_assert_int_ge(r->quantized[h], 0);
+}
+END_TEST
+
+Suite *test_quant_graph_suite(void);
+Suite *test_quant_graph_suite(void)
+{
+    Suite *s = suite_create("test_quant_graph");
+    TCase *c = tcase_create("graph");
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, plan__residual_net__tail_is_f32_and_pools_share);
+    tcase_add_test(c, quantize_graph__residual_net__node_units_in_order);
+    tcase_add_test(c, quantize_graph__quantize_last_output__everything_but_softmax);
+    tcase_add_test(c, quantize_graph__means_given__bias_made_and_corrected);
+    tcase_add_test(c, quantize_graph__excluded_conv__never_between_dequantize_and_quantize);
+    tcase_add_test(c, plan__unknown_exclusion__names_it);
+    tcase_add_test(c, quantize_graph__inner_tensor_is_an_output__keeps_its_name);
+    tcase_add_test(c, quantize_graph__x_plus_x__two_dequantize);
+    tcase_add_test(c, quantize_graph__relu6_wider_and_narrower__clamp_dropped_when_implied);
+    tcase_add_test(c, plan_pairs__concat__unified_when_close);
+    tcase_add_test(c, plan__f32_island_between__reads_and_writes_f32);
+    suite_add_tcase(s, c);
+    return s;
+}
