@@ -1,0 +1,453 @@
+/* The pool with a fake child: the test binary itself, started again with "fake-child". */
+#include <check.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "worker/worker.h"
+#include "worker/worker_progress.h"
+#include "worker/worker_sandbox.h"
+#include "worker/worker_state.h"
+
+static struct worker_channel channel;
+static char scratch[4096];
+
+static void send_json(const char *text)
+{
+    struct qd_error err;
+    json_t *frame = json_loads(text, 0, NULL);
+    if (worker_channel_send(&channel, frame, &err) != QD_OK) {
+        _exit(90);
+    }
+    json_decref(frame);
+}
+
+static void write_scratch(const char *name, const char *text)
+{
+    char path[4200];
+    snprintf(path, sizeof(path), "%s/%s", scratch, name);
+    FILE *f = fopen(path, "w");
+    if (f == NULL || fputs(text, f) < 0 || fclose(f) != 0) {
+        _exit(91);
+    }
+}
+
+#define RESULT(file)                                                                          \
+    "{\"type\":\"result\",\"passed\":true,\"summary\":{\"x\":1},\"artifacts\":[{\"name\":"     \
+    "\"model.onnx\",\"file\":\"" file "\",\"content_type\":\"application/onnx\"}],"           \
+    "\"layers\":[{\"node\":\"c\",\"op\":\"Conv\",\"precision\":\"s8\",\"cosine\":0.5}]}"
+
+static void child_result(void)
+{
+    char byte[8] = {0};
+    if (read(WORKER_FIRST_INPUT_FD, byte, 5) != 5) {
+        _exit(92);
+    }
+    worker_channel_phase(&channel, "pass1", NULL) == QD_OK ? (void)0 : _exit(93);
+    worker_channel_progress(&channel, 2, 4, "samples", NULL) == QD_OK ? (void)0 : _exit(93);
+    write_scratch("out.bin", byte);
+    send_json("{\"type\":\"rows\",\"calibration\":[{\"tensor\":\"t\",\"operator\":\"Conv\","
+              "\"dtype\":\"s8\",\"scale\":0.5,\"zero_point\":1,\"count\":9,\"lo\":null}]}");
+    send_json(RESULT("out.bin"));
+}
+
+static void child_raw(const char *header, size_t size)
+{
+    if (write(WORKER_CHILD_FD, header, size) < 0) {
+        _exit(94);
+    }
+    pause();
+}
+
+static void child_sandbox(void)
+{
+    char text[256], path[64];
+    struct worker_sandbox s = {.scratch = scratch, .memory_limit = 0, .file_limit = 1 << 20};
+    struct worker_sandbox_level level;
+    struct qd_error err;
+    snprintf(path, sizeof(path), "/tmp/qd-escape-%d", (int)getpid());
+    if (worker_sandbox_enter(&s, &level, &err) != QD_OK) {
+        _exit(95);
+    }
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    if (fd >= 0) {
+        unlink(path);
+    }
+    struct rlimit core;
+    getrlimit(RLIMIT_CORE, &core);
+    write_scratch("allowed", "x");
+    snprintf(text, sizeof(text),
+             "{\"type\":\"result\",\"passed\":true,\"summary\":{\"landlock\":%d,\"seccomp\":%d,"
+             "\"escaped\":%d,\"socket\":%d,\"core\":%d},\"artifacts\":[]}",
+             level.landlock, level.seccomp, fd >= 0, socket(AF_INET, SOCK_STREAM, 0) >= 0,
+             core.rlim_max != 0);
+    send_json(text);
+}
+
+static void fake_child_main(void)
+{
+    struct qd_error err;
+    json_t *job = NULL;
+    if (worker_channel_init(&channel, WORKER_CHILD_FD, 1, &err) != QD_OK ||
+        worker_channel_read(&channel, &job, &err) != QD_OK) {
+        _exit(96);
+    }
+    snprintf(scratch, sizeof(scratch), "%s", json_string_value(json_object_get(job, "scratch")));
+    const char *mode =
+        json_string_value(json_object_get(json_object_get(job, "config"), "mode"));
+    if (strcmp(mode, "result") == 0) {
+        child_result();
+    } else if (strcmp(mode, "error") == 0) {
+        qd_fail_on(&err, QD_UNSUPPORTED, "conv1", "dilations [2,2] not supported \xff");
+        worker_channel_error(&channel, &err, NULL) == QD_OK ? (void)0 : _exit(93);
+        _exit(1);
+    } else if (strcmp(mode, "crash") == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        raise(SIGSEGV);
+    } else if (strcmp(mode, "oom") == 0) {
+        raise(SIGKILL);
+    } else if (strcmp(mode, "hang") == 0) {
+        signal(SIGTERM, SIG_IGN);
+        for (;;) {
+            pause();
+        }
+    } else if (strcmp(mode, "silent") == 0) {
+        worker_channel_done(&channel);
+        for (;;) {
+            pause();
+        }
+    } else if (strcmp(mode, "garbage") == 0) {
+        child_raw("\x05\0\0\0{{{{{", 9);
+    } else if (strcmp(mode, "oversize") == 0) {
+        child_raw("\xff\xff\xff\x7f", 4);
+    } else if (strcmp(mode, "escape") == 0) {
+        send_json(RESULT("../../quantd.db"));
+    } else if (strcmp(mode, "symlink") == 0) {
+        char path[4200];
+        snprintf(path, sizeof(path), "%s/link", scratch);
+        symlink("/etc/passwd", path) == 0 ? (void)0 : _exit(97);
+        send_json(RESULT("link"));
+    } else if (strcmp(mode, "nonzero") == 0) {
+        write_scratch("out.bin", "x");
+        send_json(RESULT("out.bin"));
+        _exit(3);
+    } else if (strcmp(mode, "sandbox") == 0) {
+        worker_channel_done(&channel);
+        worker_channel_init(&channel, WORKER_CHILD_FD, 0, &err) == QD_OK ? (void)0 : _exit(98);
+        child_sandbox();
+    }
+    _exit(0);
+}
+
+__attribute__((constructor)) static void fake_child(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "fake-child") == 0) {
+        fake_child_main();
+    }
+}
+
+/* --- the parent ----------------------------------------------------------------------------- */
+
+static char dir[64];
+static struct store *store;
+static struct worker_pool *pool;
+static uv_loop_t loop;
+static struct qd_arena arena;
+static struct qd_error err;
+static uv_timer_t deadline;
+static char job_id[32], wait_state[16];
+static int n_changes;
+#define OK(expr) ck_assert_msg((expr) == QD_OK, "%s: %s", #expr, err.message)
+
+static void on_change(void *arg, const char *job)
+{
+    (void)arg;
+    (void)job;
+    n_changes++;
+    uv_stop(&loop);
+}
+
+static void too_late(uv_timer_t *timer)
+{
+    (void)timer;
+    ck_abort_msg("job %s did not become %s in 30 s", job_id, wait_state);
+}
+
+static struct worker_settings settings(void)
+{
+    static const char *const args[] = {"fake-child", NULL};
+    return (struct worker_settings){.n_workers = 2, .args = args, .on_change = on_change,
+                                    .retry_delay_ms = 1, .kill_grace_s = 1};
+}
+
+static void start(const struct worker_settings *s)
+{
+    OK(worker_pool_new(&loop, store, s, &pool, &err));
+}
+
+static void setup(void)
+{
+    snprintf(dir, sizeof(dir), "/tmp/qd-worker-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    struct store_settings s = {.data_dir = dir};
+    OK(store_open(&s, &store, &err));
+    qd_arena_init(&arena, 0);
+    uv_loop_init(&loop);
+    uv_timer_init(&loop, &deadline);
+    uv_timer_start(&deadline, too_late, 30000, 0);
+}
+
+static void on_idle(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static void stop(void)
+{
+    bool idle = false;
+    worker_pool_drain(pool, true, on_idle, &idle);
+    while (!idle) {
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    worker_pool_free(pool);
+}
+
+static void teardown(void)
+{
+    char command[128];
+    stop();
+    uv_close((uv_handle_t *)&deadline, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    ck_assert_int_eq(uv_loop_close(&loop), 0);
+    snprintf(command, sizeof(command), "test -z \"$(ls %s/scratch)\"", dir);
+    ck_assert_msg(system(command) == 0, "scratch folders are left");
+    store_close(store);
+    qd_arena_done(&arena);
+    snprintf(command, sizeof(command), "rm -rf %s", dir);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static void submit(const char *mode)
+{
+    char config[64], sha[STORE_SHA256_SIZE];
+    struct store_blob_writer *w;
+    uint64_t size;
+    bool existing;
+    struct store_job j;
+    OK(store_blob_writer_new(store_blobs_of(store), 0, 100, &w, &err));
+    OK(store_blob_write(w, "hello", 5, &err));
+    OK(store_blob_commit(w, NULL, sha, &size, &err));
+    store_blob_writer_free(w);
+    snprintf(config, sizeof(config), "{\"mode\":\"%s\"}", mode);
+    struct store_input in = {.role = "model", .blob = sha, .size = 5, .name = "m.onnx"};
+    struct store_job_new n = {.name = "net", .config = config, .inputs = &in, .n_inputs = 1};
+    OK(store_job_create(store, &n, &arena, &j, &existing, &err));
+    snprintf(job_id, sizeof(job_id), "%s", j.id);
+    worker_pool_kick(pool);
+}
+
+static struct store_job wait_for(enum store_state state)
+{
+    struct store_job j = {0};
+    snprintf(wait_state, sizeof(wait_state), "%s", store_state_name(state));
+    OK(store_job_get(store, job_id, &arena, &j, &err));
+    while (j.state != state) {
+        ck_assert_msg(!store_state_is_final(j.state), "%s: %s", store_state_name(j.state),
+                      j.error_message != NULL ? j.error_message : "");
+        uv_run(&loop, UV_RUN_DEFAULT);
+        OK(store_job_get(store, job_id, &arena, &j, &err));
+    }
+    return j;
+}
+
+static struct store_job run_to(const char *mode, enum store_state state)
+{
+    struct worker_settings s = settings();
+    start(&s);
+    submit(mode);
+    return wait_for(state);
+}
+
+START_TEST(run__result__published_with_rows_and_blob)
+{
+    struct store_artifact a;
+    struct store_calibration *c;
+    struct store_layer *l;
+    size_t n;
+    char byte[8] = {0};
+    int fd;
+    uint64_t size;
+    struct store_job j = run_to("result", STORE_SUCCEEDED);
+    ck_assert_int_eq(j.version, 1);
+    ck_assert_str_eq(j.summary, "{\"x\":1}");
+    ck_assert_str_eq(j.phase, "pass1");
+    ck_assert_int_eq(j.total, 4);
+    OK(store_artifact_get(store, job_id, "model.onnx", &arena, &a, &err));
+    OK(store_blob_open(store_blobs_of(store), a.blob, &fd, &size, &err));
+    ck_assert_int_eq(read(fd, byte, 8), 5);
+    ck_assert_str_eq(byte, "hello");
+    close(fd);
+    OK(store_calibration_list(store, job_id, &arena, &c, &n, &err));
+    ck_assert(n == 1 && c[0].scale == 0.5 && c[0].lo != c[0].lo);
+    OK(store_layers(store, job_id, &arena, &l, &n, &err));
+    ck_assert(n == 1 && l[0].cosine == 0.5);
+}
+END_TEST
+
+START_TEST(run__error_frame__failed_as_user_without_retry)
+{
+    struct store_job j = run_to("error", STORE_FAILED);
+    ck_assert_str_eq(j.error_code, "unsupported");
+    ck_assert_str_eq(j.error_class, "user");
+    ck_assert_str_eq(j.error_subject, "conv1");
+    ck_assert_ptr_nonnull(strstr(j.error_message, "dilations [2,2]"));
+    ck_assert_int_eq(j.attempt, 1);
+}
+END_TEST
+
+/* mode, class, part of the message, attempts */
+static const struct {
+    const char *mode, *error_class, *message;
+    int attempts;
+} ends[] = {
+    {"crash", "internal", "SIGSEGV", 3},
+    {"oom", "resource", "SIGKILL", 1},
+    {"garbage", "internal", "not JSON", 3},
+    {"oversize", "internal", "2147483647", 3},
+    {"nothing", "internal", "exited with 0 and without a result", 3},
+    {"nonzero", "internal", "exited with 3", 3},
+    {"escape", "internal", "not plain", 3},
+    {"symlink", "internal", "link", 3},
+};
+
+START_TEST(run__bad_end__failed_with_class_and_sentence)
+{
+    struct store_job j = run_to(ends[_i].mode, STORE_FAILED);
+    struct store_artifact *a;
+    size_t n;
+    ck_assert_str_eq(j.error_class, ends[_i].error_class);
+    ck_assert_msg(strstr(j.error_message, ends[_i].message) != NULL, "%s", j.error_message);
+    ck_assert_int_eq(j.attempt, ends[_i].attempts);
+    OK(store_artifacts(store, job_id, &arena, &a, &n, &err));
+    ck_assert_uint_eq(n, 0);
+}
+END_TEST
+
+START_TEST(run__past_deadline__failed_as_resource)
+{
+    struct worker_settings s = settings();
+    s.deadline_s = 1;
+    start(&s);
+    submit("hang");
+    struct store_job j = wait_for(STORE_FAILED);
+    ck_assert_str_eq(j.error_class, "resource");
+    ck_assert_str_eq(j.error_code, "timed_out");
+    ck_assert_ptr_nonnull(strstr(j.error_message, "deadline of 1 s"));
+}
+END_TEST
+
+START_TEST(run__no_heartbeat__lost_after_three)
+{
+    struct worker_settings s = settings();
+    s.heartbeat_timeout_s = 1;
+    start(&s);
+    submit("silent");
+    struct store_job j = wait_for(STORE_FAILED);
+    ck_assert_str_eq(j.error_class, "lost");
+    ck_assert_int_eq(j.attempt, STORE_MAX_FAILURES);
+}
+END_TEST
+
+START_TEST(run__heartbeats_only__not_lost)
+{
+    struct worker_settings s = settings();
+    s.heartbeat_timeout_s = 2;
+    s.deadline_s = 4;
+    start(&s);
+    submit("hang");
+    ck_assert_str_eq(wait_for(STORE_FAILED).error_code, "timed_out");
+}
+END_TEST
+
+START_TEST(cancel__child_that_ignores_sigterm__canceled)
+{
+    enum store_state state;
+    run_to("hang", STORE_RUNNING);
+    OK(store_job_cancel(store, job_id, &state, &err));
+    ck_assert_int_eq(state, STORE_CANCELING);
+    worker_pool_cancel(pool, job_id);
+    ck_assert_int_eq(wait_for(STORE_CANCELED).attempt, 1);
+}
+END_TEST
+
+START_TEST(drain__running_job__queued_without_failure)
+{
+    struct worker_settings s = settings();
+    struct store_job j;
+    run_to("hang", STORE_RUNNING);
+    stop();
+    OK(store_job_get(store, job_id, &arena, &j, &err));
+    ck_assert_int_eq(j.state, STORE_QUEUED);
+    ck_assert_int_eq(j.failures, 0);
+    start(&s);
+}
+END_TEST
+
+START_TEST(sandbox__child__no_network_no_core)
+{
+    json_t *level = json_loads(run_to("sandbox", STORE_SUCCEEDED).summary, 0, NULL);
+    ck_assert_ptr_nonnull(level);
+    ck_assert_int_eq(json_integer_value(json_object_get(level, "core")), 0);
+    ck_assert_int_eq(json_integer_value(json_object_get(level, "socket")),
+                     !json_integer_value(json_object_get(level, "seccomp")));
+    ck_assert_int_eq(json_integer_value(json_object_get(level, "escaped")),
+                     !json_integer_value(json_object_get(level, "landlock")));
+    printf("sandbox reached: landlock %d, seccomp %d\n",
+           (int)json_integer_value(json_object_get(level, "landlock")),
+           (int)json_integer_value(json_object_get(level, "seccomp")));
+    json_decref(level);
+}
+END_TEST
+
+START_TEST(stage_allows__all_pairs__table)
+{
+    int allowed = 0;
+    for (unsigned a = 0; a < WORKER_STAGE_COUNT; a++) {
+        for (unsigned b = 0; b < WORKER_STAGE_COUNT; b++) {
+            allowed += worker_stage_allows((enum worker_stage)a, (enum worker_stage)b);
+        }
+        ck_assert(!worker_stage_allows((enum worker_stage)a, (enum worker_stage)a));
+    }
+    ck_assert_int_eq(allowed, 10);
+    ck_assert(!worker_stage_allows(WORKER_RUNNING, WORKER_SETTLING));
+    ck_assert(worker_stage_allows(WORKER_SETTLING, WORKER_IDLE));
+}
+END_TEST
+
+Suite *test_worker_suite(void)
+{
+    Suite *s = suite_create("worker");
+    TCase *t = tcase_create("pool"), *plain = tcase_create("state");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, run__result__published_with_rows_and_blob);
+    tcase_add_test(t, run__error_frame__failed_as_user_without_retry);
+    tcase_add_loop_test(t, run__bad_end__failed_with_class_and_sentence, 0,
+                        (int)QD_COUNT_OF(ends));
+    tcase_add_test(t, run__past_deadline__failed_as_resource);
+    tcase_add_test(t, run__no_heartbeat__lost_after_three);
+    tcase_add_test(t, run__heartbeats_only__not_lost);
+    tcase_add_test(t, cancel__child_that_ignores_sigterm__canceled);
+    tcase_add_test(t, drain__running_job__queued_without_failure);
+    tcase_add_test(t, sandbox__child__no_network_no_core);
+    tcase_add_test(plain, stage_allows__all_pairs__table);
+    suite_add_tcase(s, t);
+    suite_add_tcase(s, plain);
+    return s;
+}
