@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/cmd.h"
 #include "daemon/daemon_config.h"
 #include "daemon/daemon_loop.h"
 
@@ -20,6 +21,8 @@ static int run_help(int argc, char **argv);
 
 static const struct command commands[] = {
     {"serve", run_serve, "answer HTTP requests until SIGTERM"},
+    {"quantize", cmd_quantize, "quantize a model with calibration data, without a server"},
+    {"inspect", cmd_inspect, "tell what a model is and whether it can be quantized"},
     {"version", run_version, "print the version"},
     {"help", run_help, "print this list and the settings of serve"},
 };

@@ -1,0 +1,26 @@
+/* The offline subcommands: the service's pipeline without a server. Each takes the arguments
+ * behind its name and returns the process's exit code. */
+#ifndef CMD_H
+#define CMD_H
+
+#include "quantcore/base/qd_arena.h"
+
+enum { CMD_OK = 0, CMD_FAILED = 1, CMD_USAGE = 2, CMD_INPUT = 3 };
+
+int cmd_quantize(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+
+/* cmd_file.c */
+/* Exit code of an error: what the input is to blame for is CMD_INPUT. Prints the message. */
+int cmd_report_error(const char *command, enum qd_code code, const struct qd_error *err);
+/* A whole file into the arena; at most 2 GiB (protobuf's own limit). */
+QD_MUST_CHECK enum qd_code cmd_read_file(const char *path, struct qd_arena *arena,
+                                         struct qd_bytes *ret, struct qd_error *err);
+/* Write to "path.tmp" and rename: no half-written result is ever seen under its name. */
+QD_MUST_CHECK enum qd_code cmd_write_file(const char *path, const void *data, size_t size,
+                                          struct qd_error *err);
+/* Lower-case hex SHA-256, 64 digits and a NUL. */
+void cmd_sha256(const void *data, size_t size, char ret_hex[65]);
+
+#endif

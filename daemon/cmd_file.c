@@ -1,0 +1,97 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <nettle/sha2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/cmd.h"
+
+int cmd_report_error(const char *command, enum qd_code code, const struct qd_error *err)
+{
+    if (code == QD_OK) {
+        return CMD_OK;
+    }
+    (void)fprintf(stderr, "quantd %s: %s\n", command, err->message);
+    bool input = code == QD_INVALID || code == QD_UNSUPPORTED || code == QD_LIMIT_EXCEEDED ||
+                 code == QD_NOT_FOUND;
+    return input ? CMD_INPUT : CMD_FAILED;
+}
+
+static enum qd_code read_all(int fd, const char *path, size_t size, struct qd_arena *arena,
+                             struct qd_bytes *ret, struct qd_error *err)
+{
+    uint8_t *data = NULL;
+    QD_TRY(qd_arena_alloc(arena, size, &data, err));
+    for (size_t at = 0; at < size;) {
+        ssize_t n = read(fd, data + at, size - at);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return n < 0 ? qd_fail_errno(err, errno, "read '%s'", path)
+                         : qd_fail(err, QD_IO, "'%s' became shorter while it was read", path);
+        }
+        at += (size_t)n;
+    }
+    *ret = (struct qd_bytes){data, size};
+    return QD_OK;
+}
+
+enum qd_code cmd_read_file(const char *path, struct qd_arena *arena, struct qd_bytes *ret,
+                           struct qd_error *err)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return qd_fail_errno(err, errno, "open '%s'", path);
+    }
+    enum qd_code code = QD_OK;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        code = qd_fail(err, QD_INVALID, "'%s' is not a regular file", path);
+    } else if (st.st_size >= (int64_t)1 << 31) {
+        code = qd_fail(err, QD_LIMIT_EXCEEDED, "'%s' has %lld bytes, limit 2147483647", path,
+                       (long long)st.st_size);
+    } else {
+        code = read_all(fd, path, (size_t)st.st_size, arena, ret, err);
+    }
+    (void)close(fd);
+    return code;
+}
+
+enum qd_code cmd_write_file(const char *path, const void *data, size_t size, struct qd_error *err)
+{
+    char tmp[4096];
+    if (snprintf(tmp, sizeof(tmp), "%s.tmp", path) >= (int)sizeof(tmp)) {
+        return qd_fail(err, QD_INVALID, "the path '%.64s…' is too long", path);
+    }
+    FILE *f = fopen(tmp, "we");
+    if (f == NULL) {
+        return qd_fail_errno(err, errno, "create '%s'", tmp);
+    }
+    bool written = fwrite(data, 1, size, f) == size && fflush(f) == 0 && fsync(fileno(f)) == 0;
+    int cause = errno;
+    if (fclose(f) != 0 && written) {
+        written = false;
+        cause = errno;
+    }
+    if (!written || rename(tmp, path) != 0) {
+        cause = written ? errno : cause;
+        (void)unlink(tmp);
+        return qd_fail_errno(err, cause, "write '%s'", path);
+    }
+    return QD_OK;
+}
+
+void cmd_sha256(const void *data, size_t size, char ret_hex[65])
+{
+    struct sha256_ctx ctx;
+    uint8_t digest[SHA256_DIGEST_SIZE];
+    sha256_init(&ctx);
+    sha256_update(&ctx, size, data);
+    sha256_digest(&ctx, SHA256_DIGEST_SIZE, digest);
+    for (int i = 0; i < SHA256_DIGEST_SIZE; i++) {
+        (void)snprintf(ret_hex + (ptrdiff_t)2 * i, 3, "%02x", digest[i]);
+    }
+}

@@ -1,0 +1,265 @@
+/* quantd quantize MODEL --calibration DATA … --output DIR: the service's pipeline, offline. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/cmd.h"
+#include "worker/worker_inputs.h"
+#include "worker/worker_report.h"
+#include "worker/worker_spec.h"
+#include "worker/worker_threads.h"
+
+#define MAX_FILES 64
+
+struct quantize {
+    const char *model_path, *config_path, *output, *labels;
+    struct worker_file calibration[MAX_FILES], validation[MAX_FILES];
+    int n_calibration, n_validation, n_threads;
+    json_t *config;
+    struct worker_spec spec;
+    struct qd_arena arena;
+    struct qc_reader *calibration_reader, *validation_reader;
+    struct worker_threads *threads;
+    struct qd_bytes artifact;
+    struct qc_report *report;
+};
+
+static const char usage[] =
+    "usage: quantd quantize MODEL --calibration DATA [--calibration DATA ...] --output DIR\n"
+    "           [--validation DATA ...] [--labels FILE] [--config JOB.json] [--threads N]\n"
+    "DATA: .npy, .npz, IDX (.gz), or tar/zip of PNG, JPEG or .npy\n";
+
+static bool add_file(struct worker_file *files, int *n)
+{
+    if (*n == MAX_FILES) {
+        (void)fprintf(stderr, "quantd quantize: more than %d files\n", MAX_FILES);
+        return false;
+    }
+    files[(*n)++] = (struct worker_file){optarg, optarg};
+    return true;
+}
+
+static bool parse_threads(struct quantize *q)
+{
+    char *end = NULL;
+    long n = strtol(optarg, &end, 10);
+    if (*end != '\0' || end == optarg || n < 1 || n > WORKER_THREADS_MAX) {
+        (void)fprintf(stderr, "quantd quantize: --threads is '%s', allowed: 1 to %d\n", optarg,
+                      WORKER_THREADS_MAX);
+        return false;
+    }
+    q->n_threads = (int)n;
+    return true;
+}
+
+static bool parse_arguments(struct quantize *q, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"calibration", required_argument, NULL, 'c'}, {"validation", required_argument, NULL, 'v'},
+        {"labels", required_argument, NULL, 'l'},      {"config", required_argument, NULL, 'f'},
+        {"threads", required_argument, NULL, 't'},     {"output", required_argument, NULL, 'o'},
+        {NULL, 0, NULL, 0}};
+    bool good = true;
+    int c;
+    /* getopt wants the name in front of the arguments */
+    while (good && (c = getopt_long(argc + 1, argv - 1, "", options, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            good = add_file(q->calibration, &q->n_calibration);
+            break;
+        case 'v':
+            good = add_file(q->validation, &q->n_validation);
+            break;
+        case 'l':
+            q->labels = optarg;
+            break;
+        case 'f':
+            q->config_path = optarg;
+            break;
+        case 't':
+            good = parse_threads(q);
+            break;
+        case 'o':
+            q->output = optarg;
+            break;
+        default:
+            good = false;
+        }
+    }
+    if (good && optind == argc) {
+        q->model_path = argv[argc - 1];
+    }
+    return good && q->model_path != NULL && q->n_calibration > 0 && q->output != NULL;
+}
+
+static enum qd_code load_config(struct quantize *q, struct qd_error *err)
+{
+    struct qd_bytes text;
+    if (q->config_path == NULL) {
+        return worker_spec_parse(NULL, &q->spec, err);
+    }
+    QD_TRY(cmd_read_file(q->config_path, &q->arena, &text, err));
+    QD_TRY(worker_spec_load((const char *)text.data, text.size, &q->config, err));
+    enum qd_code code = worker_spec_parse(q->config, &q->spec, err);
+    return code == QD_OK ? code : qd_wrap(err, code, "%s", q->config_path);
+}
+
+/* The inputs' shapes, from an arena of its own: the pipeline loads the model again. */
+static enum qd_code open_readers(struct quantize *q, struct qd_bytes model, struct qd_error *err)
+{
+    struct qd_arena arena;
+    struct qc_model_info *info = NULL;
+    qd_arena_init(&arena, q->spec.options.memory_limit);
+    enum qd_code code = qc_inspect(model, &arena, &info, err);
+    if (code == QD_OK) {
+        code = worker_inputs_open(info, &q->spec.preprocess, q->calibration, q->n_calibration,
+                                  NULL, &q->calibration_reader, err);
+    }
+    if (code == QD_OK && q->n_validation > 0) {
+        code = worker_inputs_open(info, &q->spec.preprocess, q->validation, q->n_validation,
+                                  q->labels, &q->validation_reader, err);
+    }
+    qd_arena_done(&arena);
+    return code;
+}
+
+static bool show_progress(void *ctx, enum qc_phase phase, int64_t done, int64_t total,
+                          const char *unit)
+{
+    (void)ctx;
+    if (total > 0) {
+        (void)fprintf(stderr, "\r%-10s %lld/%lld %s\033[K", qc_phase_name(phase), (long long)done,
+                      (long long)total, unit);
+    } else {
+        (void)fprintf(stderr, "\r%-10s\033[K", qc_phase_name(phase));
+    }
+    return true;
+}
+
+static enum qd_code run_pipeline(struct quantize *q, struct qd_error *err)
+{
+    struct qc_job job = {.model = {NULL, 0}};
+    QD_TRY(load_config(q, err));
+    QD_TRY(cmd_read_file(q->model_path, &q->arena, &job.model, err));
+    QD_TRY(open_readers(q, job.model, err));
+    QD_TRY(worker_threads_new(q->n_threads, &q->threads, err));
+    job.calibration = q->calibration_reader;
+    job.validation = q->validation_reader;
+    job.threads = worker_threads_callback(q->threads);
+    job.progress.step = isatty(STDERR_FILENO) ? show_progress : NULL;
+    enum qd_code code =
+        qc_quantize(&job, &q->spec.options, &q->arena, &q->artifact, &q->report, err);
+    if (job.progress.step != NULL) {
+        (void)fputs("\r\033[K", stderr);
+    }
+    return code;
+}
+
+/* ---- the results ----------------------------------------------------------------------------- */
+
+static enum qd_code put(const struct quantize *q, FILE *sums, const char *name, const void *data,
+                        size_t size, struct qd_error *err)
+{
+    char path[4096], hex[65];
+    if (data == NULL) {
+        return qd_fail(err, QD_NO_MEMORY, "out of memory for '%s'", name);
+    }
+    (void)snprintf(path, sizeof(path), "%s/%s", q->output, name);
+    QD_TRY(cmd_write_file(path, data, size, err));
+    cmd_sha256(data, size, hex);
+    (void)fprintf(sums, "%s  %s\n", hex, name);
+    return QD_OK;
+}
+
+static enum qd_code put_text(const struct quantize *q, FILE *sums, const char *name, char *text,
+                             struct qd_error *err)
+{
+    enum qd_code code = put(q, sums, name, text, text != NULL ? strlen(text) : 0, err);
+    free(text);
+    return code;
+}
+
+static enum qd_code put_json(const struct quantize *q, FILE *sums, const char *name, json_t *json,
+                             struct qd_error *err)
+{
+    char *text = json_dumps(json, JSON_INDENT(1));
+    json_decref(json);
+    return put_text(q, sums, name, text, err);
+}
+
+static enum qd_code put_all(const struct quantize *q, FILE *sums, struct qd_error *err)
+{
+    QD_TRY(put(q, sums, "model.qdq.onnx", q->artifact.data, q->artifact.size, err));
+    QD_TRY(put_json(q, sums, "calibration.json", worker_report_calibration(q->report), err));
+    QD_TRY(put_text(q, sums, "calibration.csv", worker_report_calibration_csv(q->report), err));
+    return put_json(q, sums, "report.json", worker_report_json(q->report), err);
+}
+
+static enum qd_code write_results(const struct quantize *q, struct qd_error *err)
+{
+    char *text = NULL, path[4096];
+    size_t size = 0;
+    if (strlen(q->output) > sizeof(path) - 64) {
+        return qd_fail(err, QD_INVALID, "the path of the output folder is too long");
+    }
+    if (mkdir(q->output, 0777) != 0 && errno != EEXIST) {
+        return qd_fail_errno(err, errno, "create folder '%s'", q->output);
+    }
+    FILE *sums = open_memstream(&text, &size);
+    if (sums == NULL) {
+        return qd_fail(err, QD_NO_MEMORY, "out of memory");
+    }
+    enum qd_code code = put_all(q, sums, err);
+    (void)fclose(sums);
+    (void)snprintf(path, sizeof(path), "%s/SHA256SUMS", q->output);
+    code = code == QD_OK ? cmd_write_file(path, text, size, err) : code;
+    free(text);
+    return code;
+}
+
+static void print_summary(const struct quantize *q)
+{
+    char *text = worker_report_text(q->report);
+    if (text != NULL) {
+        (void)fputs(text, stdout);
+    }
+    free(text);
+}
+
+int cmd_quantize(int argc, char **argv)
+{
+    struct quantize *q = calloc(1, sizeof(*q));
+    struct qd_error err = {.code = QD_OK};
+    if (q == NULL) {
+        return CMD_FAILED;
+    }
+    q->n_threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    q->n_threads = q->n_threads < 1 ? 1 : q->n_threads;
+    if (!parse_arguments(q, argc, argv)) {
+        (void)fputs(usage, stderr);
+        free(q);
+        return CMD_USAGE;
+    }
+    qd_arena_init(&q->arena, 0);
+    enum qd_code code = run_pipeline(q, &err);
+    if (q->report != NULL) { /* after a failed gate too: its report says why */
+        struct qd_error write_err = {.code = QD_OK};
+        enum qd_code written = write_results(q, &write_err);
+        print_summary(q);
+        if (code == QD_OK) {
+            code = written;
+            err = write_err;
+        }
+    }
+    worker_threads_free(q->threads);
+    qc_reader_free(q->calibration_reader);
+    qc_reader_free(q->validation_reader);
+    json_decref(q->config);
+    qd_arena_done(&q->arena);
+    free(q);
+    return cmd_report_error("quantize", code, &err);
+}
