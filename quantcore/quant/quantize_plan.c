@@ -252,10 +252,10 @@ static void form_groups(struct qc_quantize_plan *plan, const bool *quantized)
             plan->group[n->outputs[0]] = plan->group[n->inputs[0]];
         } else if (moving) {
             plan->reason[i] = "moves the elements of an f32 tensor";
-        } else if (is_compute(plan, i) && qc_is_product(n)) {
-            int x = n->inputs[0];
-            plan->observe[x] = true;
-            plan->channel_axis[x] = n->op == QC_OP_MATMUL ? g->values[x].shape.rank - 1 : 1;
+        } else if (is_compute(plan, i) && (n->op == QC_OP_CONV || n->op == QC_OP_GEMM)) {
+            /* A MatMul has no bias to correct, so its means are not needed. */
+            plan->observe[n->inputs[0]] = true;
+            plan->channel_axis[n->inputs[0]] = 1;
         }
     }
     for (int v = 0; v < g->n_values; v++) {

@@ -36,7 +36,7 @@ struct qc_quantize_plan {
     bool *keeps_f32;      /* [n_nodes] an integer Conv, Gemm or MatMul that gives f32 */
     int *group;           /* [n_values] root of the value's group; -1: not quantized */
     bool *observe;        /* [n_values] needs statistics: every group's root, and the inputs of
-                             integer Conv, Gemm and MatMul for their channel means */
+                             integer Conv and Gemm for their channel means */
     int *channel_axis;    /* [n_values] for the channel means; -1 where none are needed */
     int n_integer, n_f32; /* nodes that execute */
 };
