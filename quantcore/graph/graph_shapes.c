@@ -40,7 +40,7 @@ enum qd_code qc_infer_input(struct qc_infer *c, int i, const struct qc_value **r
 enum qd_code qc_infer_ints(struct qc_infer *c, int i, const char *what, int max, int64_t *ret,
                            int *ret_count, uint64_t *ret_bits)
 {
-    const struct qc_value *v;
+    const struct qc_value *v = NULL;
     QD_TRY(qc_infer_input(c, i, &v));
     const struct qc_tensor *t = v->constant;
     if (t == NULL) {
@@ -66,7 +66,7 @@ enum qd_code qc_infer_ints(struct qc_infer *c, int i, const char *what, int max,
 enum qd_code qc_infer_output(struct qc_infer *c, int i, enum qc_dtype dtype,
                              const struct qc_shape *shape, unsigned symbolic)
 {
-    size_t count;
+    size_t count = 0;
     char text[192];
     if (shape->rank < 0 || shape->rank > QC_MAX_RANK) {
         return qc_infer_fail(c, QD_UNSUPPORTED, "output of rank %d, limit %d", shape->rank,
@@ -98,14 +98,14 @@ enum qd_code qc_infer_axis(struct qc_infer *c, int64_t axis, int rank, int *ret)
 
 static enum qd_code infer_same(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     QD_TRY(qc_infer_input(c, 0, &x));
     return qc_infer_output(c, 0, x->dtype, &x->shape, x->symbolic_dims);
 }
 
 static enum qd_code infer_softmax(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     int axis = 0;
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(qc_infer_axis(c, qc_node_int(c->n, "axis", -1), x->shape.rank, &axis));
@@ -114,7 +114,7 @@ static enum qd_code infer_softmax(struct qc_infer *c)
 
 static enum qd_code infer_dropout(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(qc_infer_output(c, 1, QC_BOOL, &x->shape, x->symbolic_dims));
     return infer_same(c);
@@ -136,7 +136,7 @@ static unsigned broadcast_symbolic(const struct qc_value *v, const struct qc_sha
 static enum qd_code infer_broadcast_of(struct qc_infer *c, int ia, int ib, bool same_type,
                                        enum qc_dtype dtype)
 {
-    const struct qc_value *a, *b;
+    const struct qc_value *a = NULL, *b = NULL;
     QD_TRY(qc_infer_input(c, ia, &a));
     QD_TRY(qc_infer_input(c, ib, &b));
     if (same_type && a->dtype != b->dtype) {
@@ -171,7 +171,7 @@ static enum qd_code infer_q_broadcast(struct qc_infer *c)
 
 static enum qd_code infer_q_table(struct qc_infer *c)
 {
-    const struct qc_value *x, *table;
+    const struct qc_value *x = NULL, *table = NULL;
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(qc_infer_input(c, 1, &table));
     return qc_infer_output(c, 0, table->dtype, &x->shape, x->symbolic_dims);
@@ -203,7 +203,7 @@ static enum qd_code infer_constant_of_shape(struct qc_infer *c)
 {
     int64_t dims[QC_MAX_RANK];
     struct qc_shape shape = {.rank = 0};
-    uint64_t bits;
+    uint64_t bits = 0;
     QD_TRY(qc_infer_ints(c, 0, "shape", QC_MAX_RANK, dims, &shape.rank, &bits));
     memcpy(shape.dim, dims, sizeof(int64_t) * (size_t)shape.rank);
     const struct qc_attr *value = qc_node_attr(c->n, "value");
@@ -213,7 +213,7 @@ static enum qd_code infer_constant_of_shape(struct qc_infer *c)
 
 static enum qd_code infer_shape(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     QD_TRY(qc_infer_input(c, 0, &x));
     int64_t rank = x->shape.rank;
     int64_t start = qc_node_int(c->n, "start", 0);
@@ -232,7 +232,7 @@ static enum qd_code infer_cast(struct qc_infer *c)
     static const enum qc_dtype types[] = {QC_UNKNOWN, QC_F32, QC_U8,  QC_S8,     QC_U16,
                                           QC_S16,     QC_S32, QC_S64, QC_STRING, QC_BOOL,
                                           QC_F16,     QC_F64, QC_U32, QC_U64};
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     QD_TRY(qc_infer_input(c, 0, &x));
     int64_t to = qc_node_int(c->n, "to", 0);
     if (to < 1 || to >= (int64_t)QD_COUNT_OF(types) || types[to] == QC_STRING) {
@@ -244,8 +244,8 @@ static enum qd_code infer_cast(struct qc_infer *c)
 static enum qd_code reduce_axes(struct qc_infer *c, int rank, unsigned *ret)
 {
     int64_t axes[QC_MAX_RANK];
-    uint64_t bits;
-    int n;
+    uint64_t bits = 0;
+    int n = 0;
     const struct qc_attr *a = qc_node_attr(c->n, "axes");
     if (a != NULL && a->n > QC_MAX_RANK) {
         return qc_infer_fail(c, QD_INVALID, "axes has %zu elements, limit %d", a->n, QC_MAX_RANK);
@@ -269,7 +269,7 @@ static enum qd_code reduce_axes(struct qc_infer *c, int rank, unsigned *ret)
 
 static enum qd_code infer_reduce(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     unsigned axes = 0, symbolic = 0;
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(reduce_axes(c, x->shape.rank, &axes));
@@ -290,7 +290,7 @@ static enum qd_code infer_reduce(struct qc_infer *c)
 
 static enum qd_code check_scale(struct qc_infer *c, const struct qc_value *x)
 {
-    const struct qc_value *scale;
+    const struct qc_value *scale = NULL;
     QD_TRY(qc_infer_input(c, 1, &scale));
     if (qc_shape_elements(&scale->shape) == 1) {
         return QD_OK;
@@ -308,7 +308,7 @@ static enum qd_code check_scale(struct qc_infer *c, const struct qc_value *x)
 
 static enum qd_code infer_quantize(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(check_scale(c, x));
     const struct qc_value *zero = qc_infer_optional(c, 2);
@@ -318,7 +318,7 @@ static enum qd_code infer_quantize(struct qc_infer *c)
 
 static enum qd_code infer_dequantize(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(check_scale(c, x));
     return qc_infer_output(c, 0, QC_F32, &x->shape, x->symbolic_dims);
@@ -411,7 +411,7 @@ static enum qd_code bind_input(struct qc_graph *g, const struct qc_io *io, int64
             symbolic = 1;
         }
     }
-    size_t count;
+    size_t count = 0;
     if (!qc_shape_elements_checked(&shape, qc_dtype_size(v->dtype), &count)) {
         char text[192];
         return qd_fail_on(err, QD_LIMIT_EXCEEDED, v->name,

@@ -138,7 +138,7 @@ static enum qd_code check_bias(struct qc_infer *c, int input, int64_t channels)
 
 static enum qd_code infer_conv_of(struct qc_infer *c, int iw, int ib, enum qc_dtype dtype)
 {
-    const struct qc_value *x, *weights;
+    const struct qc_value *x = NULL, *weights = NULL;
     struct window w = {.n = 0};
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(qc_infer_input(c, iw, &weights));
@@ -179,7 +179,7 @@ enum qd_code qc_infer_q_conv(struct qc_infer *c)
 
 enum qd_code qc_infer_pool(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     struct window w = {.n = 0};
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(spatial_rank(c, x, &w.n));
@@ -208,8 +208,8 @@ enum qd_code qc_infer_pool(struct qc_infer *c)
 
 enum qd_code qc_infer_global_pool(struct qc_infer *c)
 {
-    const struct qc_value *x;
-    int spatial;
+    const struct qc_value *x = NULL;
+    int spatial = 0;
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(spatial_rank(c, x, &spatial));
     struct qc_shape out = x->shape;
@@ -223,7 +223,7 @@ enum qd_code qc_infer_global_pool(struct qc_infer *c)
 
 enum qd_code qc_infer_batch_norm(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     QD_TRY(qc_infer_input(c, 0, &x));
     if (x->shape.rank < 2) {
         return qc_infer_fail(c, QD_INVALID, "input '%s' of rank %d has no channels", x->name,
@@ -233,7 +233,7 @@ enum qd_code qc_infer_batch_norm(struct qc_infer *c)
         return qc_infer_fail(c, QD_UNSUPPORTED, "training_mode = 1");
     }
     for (int i = 1; i < 5; i++) {
-        const struct qc_value *p;
+        const struct qc_value *p = NULL;
         QD_TRY(qc_infer_input(c, i, &p));
         if (p->shape.rank != 1 || p->shape.dim[0] != x->shape.dim[1]) {
             char text[192];
@@ -252,7 +252,7 @@ enum qd_code qc_infer_batch_norm(struct qc_infer *c)
 
 static enum qd_code infer_gemm_of(struct qc_infer *c, int ib, int ic, enum qc_dtype dtype)
 {
-    const struct qc_value *a, *b;
+    const struct qc_value *a = NULL, *b = NULL;
     char sa[192], sb[192];
     QD_TRY(qc_infer_input(c, 0, &a));
     QD_TRY(qc_infer_input(c, ib, &b));
@@ -293,7 +293,7 @@ enum qd_code qc_infer_q_gemm(struct qc_infer *c)
 /* numpy.matmul: a vector on the left is a row, on the right a column; its dim disappears. */
 enum qd_code qc_infer_matmul(struct qc_infer *c)
 {
-    const struct qc_value *a, *b;
+    const struct qc_value *a = NULL, *b = NULL;
     QD_TRY(qc_infer_input(c, 0, &a));
     QD_TRY(qc_infer_input(c, 1, &b));
     int ra = a->shape.rank, rb = b->shape.rank;

@@ -10,7 +10,7 @@ static bool bit(uint64_t bits, int i)
 
 enum qd_code qc_infer_flatten(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     QD_TRY(qc_infer_input(c, 0, &x));
     int rank = x->shape.rank;
     int64_t axis = qc_node_int(c->n, "axis", 1);
@@ -65,7 +65,7 @@ static unsigned reshape_symbolic(const struct qc_value *x, const struct qc_shape
 
 enum qd_code qc_infer_reshape(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     int64_t asked[QC_MAX_RANK];
     struct qc_shape out = {.rank = 0};
     uint64_t bits = 0;
@@ -103,7 +103,7 @@ enum qd_code qc_infer_reshape(struct qc_infer *c)
 
 enum qd_code qc_infer_transpose(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     QD_TRY(qc_infer_input(c, 0, &x));
     int rank = x->shape.rank;
     const struct qc_attr *perm = qc_node_attr(c->n, "perm");
@@ -129,7 +129,7 @@ enum qd_code qc_infer_transpose(struct qc_infer *c)
 static enum qd_code read_axes(struct qc_infer *c, int rank, int *ret_count, unsigned *ret)
 {
     int64_t axes[QC_MAX_RANK];
-    uint64_t bits;
+    uint64_t bits = 0;
     *ret = 0;
     *ret_count = 0;
     if (qc_infer_optional(c, 1) == NULL) {
@@ -149,9 +149,9 @@ static enum qd_code read_axes(struct qc_infer *c, int rank, int *ret_count, unsi
 
 enum qd_code qc_infer_squeeze(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     unsigned axes = 0, symbolic = 0;
-    int count;
+    int count = 0;
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(read_axes(c, x->shape.rank, &count, &axes));
     bool all = qc_infer_optional(c, 1) == NULL;
@@ -172,7 +172,7 @@ enum qd_code qc_infer_squeeze(struct qc_infer *c)
 
 enum qd_code qc_infer_unsqueeze(struct qc_infer *c)
 {
-    const struct qc_value *x, *axes_value;
+    const struct qc_value *x = NULL, *axes_value = NULL;
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(qc_infer_input(c, 1, &axes_value));
     int count = axes_value->constant ? (int)qc_shape_elements(&axes_value->shape) : 0;
@@ -227,7 +227,7 @@ static enum qd_code slice_dim(struct qc_infer *c, struct qc_shape *out, int64_t 
 enum qd_code qc_infer_slice(struct qc_infer *c)
 {
     enum { N = QC_MAX_RANK };
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     int64_t start[N], end[N], axes[N], step[N];
     int n = 0, n_end = 0, n_axes = 0, n_step = 0;
     uint64_t bits = 0, end_bits = 0, ignored;
@@ -260,10 +260,10 @@ enum qd_code qc_infer_slice(struct qc_infer *c)
 
 enum qd_code qc_infer_pad(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     int64_t pads[2 * QC_MAX_RANK];
     int n = 0;
-    uint64_t bits;
+    uint64_t bits = 0;
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(qc_infer_ints(c, 1, "pads", 2 * QC_MAX_RANK, pads, &n, &bits));
     if (n != 2 * x->shape.rank) {
@@ -285,7 +285,7 @@ enum qd_code qc_infer_pad(struct qc_infer *c)
 
 enum qd_code qc_infer_gather(struct qc_infer *c)
 {
-    const struct qc_value *x, *index;
+    const struct qc_value *x = NULL, *index = NULL;
     int axis = 0;
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(qc_infer_input(c, 1, &index));
@@ -313,7 +313,7 @@ enum qd_code qc_infer_gather(struct qc_infer *c)
 /* Concat of inputs first, first + step, … */
 static enum qd_code infer_concat_of(struct qc_infer *c, int first, int step, enum qc_dtype dtype)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     int axis = 0;
     QD_TRY(qc_infer_input(c, first, &x));
     const struct qc_attr *attr = qc_node_attr(c->n, "axis");
@@ -383,7 +383,7 @@ static enum qd_code resize_scaled(struct qc_infer *c, const struct qc_value *sca
 
 enum qd_code qc_infer_resize(struct qc_infer *c)
 {
-    const struct qc_value *x;
+    const struct qc_value *x = NULL;
     bool upsample = c->n->op == QC_OP_UPSAMPLE;
     QD_TRY(qc_infer_input(c, 0, &x));
     const struct qc_value *scales = qc_infer_optional(c, upsample ? 1 : 2);

@@ -4,7 +4,7 @@
 
 enum qd_code qc_edit_init(struct qc_edit *e, struct qc_graph *g, struct qd_error *err)
 {
-    int *uses;
+    int *uses = NULL;
     QD_TRY(qd_arena_array(g->arena, (size_t)g->n_values, sizeof *uses, &uses, err));
     for (int i = 0; i < g->n_nodes; i++) {
         for (int k = 0; k < g->nodes[i].n_inputs; k++) {
@@ -70,7 +70,7 @@ enum qd_code qc_edit_set_initializer(const struct qc_edit *e, struct qc_node *n,
         g->values[value].shape = tensor->shape;
         return QD_OK;
     }
-    const char *name;
+    const char *name = NULL;
     QD_TRY(fresh_name(g, base, suffix, &name, err));
     QD_TRY(qc_graph_add_constant(g, name, tensor, &value, err));
     if (i >= n->n_inputs) {
@@ -88,7 +88,7 @@ enum qd_code qc_edit_set_initializer(const struct qc_edit *e, struct qc_node *n,
 enum qd_code qc_edit_set_attr(struct qc_graph *g, struct qc_node *n, const struct qc_attr *attr,
                               struct qd_error *err)
 {
-    struct qc_attr *attrs;
+    struct qc_attr *attrs = NULL;
     QD_TRY(qd_arena_array(g->arena, (size_t)n->n_attrs + 1, sizeof *attrs, &attrs, err));
     int count = 0;
     bool replaced = false;

@@ -69,8 +69,8 @@ static enum qd_code fuse(const struct qc_edit *e, struct qc_node *add, struct qd
     for (int side = 0; side < 2; side++) {
         struct qc_node *n = qc_edit_sole_producer(e, add, side);
         const struct qc_tensor *added = qc_edit_initializer(e->g, add, !side);
-        int behind, rank;
-        int64_t channels;
+        int behind = 0, rank = 0;
+        int64_t channels = 0;
         if (n == NULL || added == NULL || !output_channels(e->g, n, &behind, &rank, &channels) ||
             !is_per_channel(added, behind, rank, channels)) {
             continue;

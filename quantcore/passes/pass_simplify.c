@@ -115,7 +115,7 @@ static enum qd_code fold_shape(struct simplify *s, struct qc_node *n)
     int64_t start = qc_node_int(n, "start", 0);
     start += start < 0 ? x->shape.rank : 0;
     start = start < 0 ? 0 : start > x->shape.rank ? x->shape.rank : start;
-    const struct qc_tensor *tensor;
+    const struct qc_tensor *tensor = NULL;
     QD_TRY(vector_s64(s, x->shape.dim + start, (size_t)count, false, &tensor));
     uint64_t bits = ((uint64_t)x->symbolic_dims >> start) & (((uint64_t)1 << count) - 1);
     set_folded(s, n, 0, tensor, bits);
@@ -245,7 +245,7 @@ static enum qd_code fold(struct simplify *s, int node)
         return QD_OK;
     }
     QD_TRY(code);
-    uint64_t bits;
+    uint64_t bits = 0;
     QD_TRY(symbolic_bits(s, node, &bits));
     set_folded(s, n, 0, out, bits);
     finish_fold(s, n);
