@@ -673,6 +673,27 @@ START_TEST(import__small_arena__limit_exceeded)
 }
 END_TEST
 
+START_TEST(import__every_allocation_fails_once__no_memory)
+{
+    start(9);
+    add_initializer("w");
+    add_node("n", "Add", "x w > h");
+    add_float(add_node("c", "Clip", "h > y"), "max", 6);
+    for (int k = 1;; k++) {
+        ck_assert_int_lt(k, 1000);
+        qd_arena_done(&arena);
+        setup();
+        arena.fail_after = k;
+        if (import_built() == QD_OK) {
+            ck_assert_int_gt(k, 20); /* the import does allocate */
+            break;
+        }
+        ck_assert_int_eq(err.code, QD_NO_MEMORY);
+        ck_assert_ptr_null(g);
+    }
+}
+END_TEST
+
 Suite *test_onnx_import_suite(void)
 {
     Suite *s = suite_create("onnx_import");
@@ -711,6 +732,7 @@ Suite *test_onnx_import_suite(void)
     tcase_add_test(bad, import__every_prefix__fails_cleanly);
     tcase_add_test(bad, import__every_bit_flipped__no_crash);
     tcase_add_test(bad, import__small_arena__limit_exceeded);
+    tcase_add_test(bad, import__every_allocation_fails_once__no_memory);
     suite_add_tcase(s, bad);
     return s;
 }
