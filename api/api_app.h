@@ -2,13 +2,17 @@
 #ifndef API_APP_H
 #define API_APP_H
 
-#include "quantcore/base/qd_base.h"
+#include "store/store.h"
 
 struct api_app {
-    const char *version;     /* of quantd */
-    int64_t started_ms;      /* wall clock, ms since the Unix epoch */
-    unsigned workers;        /* jobs that run at the same time; 0: this daemon runs none */
-    uint64_t body_max;       /* bytes of one upload */
+    const char *version; /* of quantd */
+    int64_t started_ms;  /* wall clock, ms since the Unix epoch */
+    uint64_t body_max;   /* bytes of one upload */
+    struct store *store;
+    /* A job was queued; a job became canceling and its child is to end. May be NULL. */
+    void (*on_queued)(void *context);
+    void (*on_cancel)(void *context, const char *job);
+    void *context;
 };
 
 #endif

@@ -27,6 +27,8 @@ const struct daemon_setting daemon_settings[] = {
      "bytes a second that a transfer must keep up with after its first 30 s"},
     {"body_max", DAEMON_SIZE, 1024, 1ull << 40, NULL, "2G", AT(body_max),
      "bytes of one upload"},
+    {"min_free", DAEMON_SIZE, 0, 1ull << 50, NULL, "256M", AT(min_free),
+     "bytes that stay free on the disk: uploads beyond are refused"},
     {"drain_timeout", DAEMON_NUMBER, 0, 3600, NULL, "20", AT(drain_timeout),
      "seconds that requests under way get after SIGTERM"},
 };

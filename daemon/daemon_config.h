@@ -20,6 +20,7 @@ struct daemon_config {
     uint64_t idle_timeout, header_timeout, drain_timeout; /* s */
     uint64_t body_rate_min; /* bytes a second */
     uint64_t body_max;      /* bytes */
+    uint64_t min_free;      /* bytes */
 };
 
 enum daemon_type {

@@ -3,13 +3,13 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "api/api_admin.h"
 #include "api/api_app.h"
+#include "api/api_jobs.h"
 #include "api/api_server.h"
 #include "daemon/daemon_log.h"
 
@@ -17,6 +17,7 @@ struct daemon {
     const struct daemon_config *config;
     struct daemon_log log;
     struct api_app app;
+    struct store *store;
     struct api_server *server;
     uv_loop_t loop;
     uv_poll_t poll;     /* the server's epoll descriptor */
@@ -131,15 +132,28 @@ static bool check_data(void *context, char *ret_detail, size_t size)
     return false;
 }
 
-static enum qd_code start_server(struct daemon *d, struct qd_error *err)
+static enum qd_code open_store(struct daemon *d, struct qd_error *err)
 {
-    char host[DAEMON_TEXT_MAX];
-    unsigned port;
-    QD_TRY(daemon_config_listen(d->config, host, &port, err));
-    if (mkdir(d->config->data, 0700) != 0 && errno != EEXIST) {
-        return qd_fail_errno(err, errno, "create the folder %s", d->config->data);
+    const struct store_settings settings = {.data_dir = d->config->data,
+                                            .min_free_bytes = d->config->min_free};
+    struct store_recovered recovered = {.requeued = 0};
+    QD_TRY(store_open(&settings, &d->store, err));
+    d->app.store = d->store;
+    QD_TRY(store_recover(d->store, &recovered, err));
+    if (recovered.requeued + recovered.lost + recovered.canceled > 0) {
+        daemon_log_print(&d->log, DAEMON_WARN,
+                         "a former run left jobs: %lld queued again, %lld lost, %lld canceled",
+                         (long long)recovered.requeued, (long long)recovered.lost,
+                         (long long)recovered.canceled);
     }
-    const struct api_route_table tables[] = {api_admin_routes(), api_dashboard_routes()};
+    return QD_OK;
+}
+
+static enum qd_code start_server(struct daemon *d, const char *host, unsigned port,
+                                 struct qd_error *err)
+{
+    const struct api_route_table tables[] = {api_admin_routes(), api_dashboard_routes(),
+                                             api_jobs_routes(d->config->body_max)};
     static struct api_check checks[1];
     checks[0] = (struct api_check){"data", check_data, d};
     const struct api_server_settings settings = {
@@ -189,6 +203,8 @@ enum qd_code daemon_serve(const struct daemon_config *config, struct qd_error *e
 {
     struct timespec now;
     struct daemon d = {.config = config};
+    char host[DAEMON_TEXT_MAX];
+    unsigned port = 0;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     d.log = (struct daemon_log){.out = stderr, .json = strcmp(config->log_format, "json") == 0};
     (void)daemon_level_from_name(config->log_level, &d.log.level);
@@ -201,7 +217,9 @@ enum qd_code daemon_serve(const struct daemon_config *config, struct qd_error *e
     if (rc != 0) {
         return qd_fail(err, QD_INTERNAL, "start the event loop: %s", uv_strerror(rc));
     }
-    enum qd_code code = start_server(&d, err);
+    enum qd_code code = daemon_config_listen(config, host, &port, err);
+    code = code == QD_OK ? open_store(&d, err) : code;
+    code = code == QD_OK ? start_server(&d, host, port, err) : code;
     code = code == QD_OK ? start_loop(&d, err) : code;
     if (code == QD_OK) {
         (void)printf("quantd listening on %s\n", api_server_url(d.server));
@@ -211,6 +229,7 @@ enum qd_code daemon_serve(const struct daemon_config *config, struct qd_error *e
         (void)uv_run(&d.loop, UV_RUN_DEFAULT);
     }
     api_server_free(d.server);
+    store_close(d.store);
     (void)uv_loop_close(&d.loop);
     if (code == QD_OK) {
         daemon_log_print(&d.log, DAEMON_INFO, "stopped");

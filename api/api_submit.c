@@ -1,0 +1,252 @@
+#include <nettle/sha2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/api_app.h"
+#include "api/api_jobs.h"
+#include "api/api_respond.h"
+#include "api/api_server.h"
+#include "api/api_upload.h"
+#include "worker/worker_spec.h"
+
+/* One submission while its parts arrive. */
+struct submission {
+    struct api_upload *upload;
+    struct store_blobs *blobs;
+    struct qd_arena *arena; /* the request's */
+    uint64_t body_max;
+    char config[WORKER_SPEC_MAX_BYTES];
+    size_t config_size;
+    struct store_blob_writer *writer; /* of the open part; NULL for config */
+    const char *role, *name;          /* of the open part */
+    struct store_input inputs[STORE_INPUTS_MAX];
+    size_t n_inputs;
+};
+
+static const struct api_part_rule base_rules[] = {
+    {"config", 1, WORKER_SPEC_MAX_BYTES}, {"model", 1, UINT64_MAX},
+    {"model.data", 16, UINT64_MAX},       {"calibration", 2048, UINT64_MAX},
+    {"validation", 1024, UINT64_MAX},     {"labels", 1, UINT64_MAX},
+};
+
+static enum qd_code begin_part(void *arg, const struct api_part *part, struct qd_error *err)
+{
+    struct submission *s = arg;
+    bool labels = strcmp(part->rule->name, "labels") == 0;
+    s->role = labels ? "validation" : part->rule->name;
+    if (strcmp(s->role, "config") == 0) {
+        return QD_OK;
+    }
+    if (s->n_inputs == STORE_INPUTS_MAX) {
+        return qd_fail(err, QD_LIMIT_EXCEEDED, "more than %d files", STORE_INPUTS_MAX);
+    }
+    QD_TRY(qd_arena_printf(s->arena, &s->name, err, "%s%s", labels ? "labels/" : "",
+                           part->file_name[0] != '\0' ? part->file_name : part->rule->name));
+    return store_blob_writer_new(s->blobs, 0, s->body_max, &s->writer, err);
+}
+
+static enum qd_code part_data(void *arg, const char *bytes, size_t size, struct qd_error *err)
+{
+    struct submission *s = arg;
+    if (s->writer != NULL) {
+        return store_blob_write(s->writer, bytes, size, err);
+    }
+    memcpy(s->config + s->config_size, bytes, size); /* the rule bounds it */
+    s->config_size += size;
+    return QD_OK;
+}
+
+static enum qd_code end_part(void *arg, struct qd_error *err)
+{
+    struct submission *s = arg;
+    char sha256[STORE_SHA256_SIZE];
+    struct store_input *input = &s->inputs[s->n_inputs];
+    if (s->writer == NULL) {
+        return QD_OK;
+    }
+    QD_TRY(store_blob_commit(s->writer, NULL, sha256, &input->size, err));
+    store_blob_writer_free(s->writer);
+    s->writer = NULL;
+    QD_TRY(qd_arena_string(s->arena, sha256, strlen(sha256), &input->blob, err));
+    input->role = s->role;
+    input->name = s->name;
+    s->n_inputs++;
+    return QD_OK;
+}
+
+enum qd_code api_submit_begin(struct api_request *request, struct qd_error *err)
+{
+    const struct api_app *app = api_server_app(request->server);
+    struct store_blobs *blobs = store_blobs_of(app->store);
+    if (api_server_is_draining(request->server)) {
+        return api_request_fail(request, err, 503, "draining", QD_TIMED_OUT,
+                                "the daemon is stopping");
+    }
+    QD_TRY(store_blobs_check_space(
+        blobs, request->body_size != UINT64_MAX ? request->body_size : 0, err));
+    struct submission *s = calloc(1, sizeof(*s));
+    if (s == NULL) {
+        return qd_fail(err, QD_NO_MEMORY, "no memory for a submission");
+    }
+    request->state = s;
+    s->blobs = blobs;
+    s->arena = &request->arena;
+    s->body_max = app->body_max;
+    const struct api_sink sink = {begin_part, part_data, end_part, s};
+    return api_upload_new(request, base_rules, QD_COUNT_OF(base_rules), &sink, &s->upload, err);
+}
+
+enum qd_code api_submit_data(struct api_request *request, const char *bytes, size_t size,
+                             struct qd_error *err)
+{
+    struct submission *s = request->state;
+    return api_upload_feed(s->upload, bytes, size, err);
+}
+
+void api_submit_done(struct api_request *request)
+{
+    struct submission *s = request->state;
+    if (s != NULL) {
+        store_blob_writer_free(s->writer);
+        api_upload_free(s->upload);
+        free(s);
+        request->state = NULL;
+    }
+}
+
+/* What makes two submissions the same request: configuration, roles, names and contents. */
+static void hash_request(const struct submission *s, char ret[STORE_SHA256_SIZE])
+{
+    struct sha256_ctx hash;
+    unsigned char digest[SHA256_DIGEST_SIZE];
+    sha256_init(&hash);
+    sha256_update(&hash, s->config_size, (const uint8_t *)s->config);
+    for (size_t i = 0; i < s->n_inputs; i++) {
+        const struct store_input *in = &s->inputs[i];
+        const char *texts[] = {in->role, in->name, in->blob};
+        for (size_t t = 0; t < QD_COUNT_OF(texts); t++) {
+            sha256_update(&hash, strlen(texts[t]) + 1, (const uint8_t *)texts[t]);
+        }
+    }
+    sha256_digest(&hash, sizeof(digest), digest);
+    for (size_t i = 0; i < sizeof(digest); i++) {
+        (void)snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+    }
+}
+
+/* Idempotency-Key, quoted or not: 1 to 200 printable ASCII bytes. NULL when there is none. */
+static enum qd_code idempotency_key(struct api_request *request, const char **ret,
+                                    struct qd_error *err)
+{
+    const char *text = api_request_header(request, "Idempotency-Key");
+    *ret = NULL;
+    if (text == NULL) {
+        return QD_OK;
+    }
+    size_t n = strlen(text);
+    if (n >= 2 && text[0] == '"' && text[n - 1] == '"') {
+        text++;
+        n -= 2;
+    }
+    bool bad = n == 0 || n > 200;
+    for (size_t i = 0; i < n; i++) {
+        bad |= text[i] <= 0x20 || text[i] >= 0x7f;
+    }
+    if (bad) {
+        return qd_fail_on(err, QD_INVALID, "Idempotency-Key",
+                          "Idempotency-Key has %zu bytes or others than visible ASCII; 1 to 200 "
+                          "are allowed",
+                          n);
+    }
+    return qd_arena_string(&request->arena, text, n, ret, err);
+}
+
+static enum qd_code check_parts(const struct submission *s, struct qd_error *err)
+{
+    size_t models = 0, calibrations = 0;
+    for (size_t i = 0; i < s->n_inputs; i++) {
+        models += strcmp(s->inputs[i].role, "model") == 0;
+        calibrations += strcmp(s->inputs[i].role, "calibration") == 0;
+    }
+    if (models == 0 || calibrations == 0) {
+        const char *missing = models == 0 ? "model" : "calibration";
+        return qd_fail_on(err, QD_INVALID, missing, "the part '%s' is missing", missing);
+    }
+    return QD_OK;
+}
+
+static enum qd_code create(struct api_request *request, const struct submission *s,
+                           const char *config, const char *name, struct store_job *ret,
+                           bool *ret_existing, struct qd_error *err)
+{
+    char hash[STORE_SHA256_SIZE];
+    struct store_job_new job = {.name = name[0] != '\0' ? name : "model",
+                                .config = config,
+                                .inputs = s->inputs,
+                                .n_inputs = s->n_inputs};
+    QD_TRY(idempotency_key(request, &job.idempotency_key, err));
+    hash_request(s, hash);
+    job.request_hash = job.idempotency_key != NULL ? hash : NULL;
+    enum qd_code code = store_job_create(api_store_of(request), &job, &request->arena, ret,
+                                         ret_existing, err);
+    if (code == QD_CONFLICT) {
+        request->status = 422;
+        request->problem_code = "idempotency_key_reused";
+    }
+    return code;
+}
+
+static enum qd_code submit_spec(struct api_request *request, const struct submission *s,
+                                const json_t *json, struct qd_error *err)
+{
+    const struct api_app *app = api_server_app(request->server);
+    struct worker_spec *spec;
+    struct store_job job;
+    bool existing = false;
+    QD_TRY(qd_arena_alloc(&request->arena, sizeof(*spec), &spec, err));
+    enum qd_code code = worker_spec_parse(json, spec, err);
+    if (code != QD_OK) {
+        request->status = 422;
+        return qd_wrap(err, code, "config");
+    }
+    char *text = json_dumps(json, JSON_COMPACT);
+    if (text == NULL) {
+        return qd_fail(err, QD_NO_MEMORY, "no memory for the configuration");
+    }
+    code = create(request, s, text, spec->name, &job, &existing, err);
+    free(text);
+    if (code != QD_OK) {
+        return code;
+    }
+    char location[64];
+    (void)snprintf(location, sizeof(location), "/v1/jobs/%.40s", job.id);
+    const struct api_header headers[] = {{"Location", location}, {NULL, NULL}};
+    if (!existing && app->on_queued != NULL) {
+        app->on_queued(app->context);
+    }
+    return api_respond_json(request, existing ? 200 : 201, api_job_json(app->store, &job),
+                            headers, err);
+}
+
+enum qd_code api_submit_handle(struct api_request *request, struct qd_error *err)
+{
+    struct submission *s = request->state;
+    json_t *json = NULL;
+    if (s == NULL || s->upload == NULL) {
+        return qd_fail(err, QD_INVALID, "the body is empty; multipart/form-data is expected");
+    }
+    QD_TRY(api_upload_finish(s->upload, err));
+    QD_TRY(check_parts(s, err));
+    if (s->config_size == 0) {
+        s->config_size = 2;
+        memcpy(s->config, "{}", 2);
+    }
+    enum qd_code code = worker_spec_load(s->config, s->config_size, &json, err);
+    if (code != QD_OK) {
+        return qd_wrap(err, code, "config");
+    }
+    code = submit_spec(request, s, json, err);
+    json_decref(json);
+    return code;
+}
