@@ -16,4 +16,8 @@
 #define ROWS_11(M) ROWS_10(M) M(10)
 #define ROWS_12(M) ROWS_11(M) M(11)
 
+/* Ties an accumulator to one register: without, gcc 12 copies it around the loop and spills. */
+#define KEEP_YMM(acc) __asm__("" : "+x"(acc));
+#define KEEP_ZMM(acc) __asm__("" : "+v"(acc));
+
 #endif

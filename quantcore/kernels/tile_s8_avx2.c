@@ -87,14 +87,19 @@ static inline __m256i load32(const int8_t *p)
 
 #define ACC(r) __m256i a##r = bias0, b##r = bias1;
 #define POINT(r) const uint8_t *x##r = t->row[r] + t->tap[tap];
-#define STEP(r)                                                                 \
-    {                                                                           \
-        const __m256i x = broadcast4(x##r + c);                                 \
-        const __m256i even = _mm256_and_si256(x, low), odd = _mm256_srli_epi16(x, 8); \
-        a##r = _mm256_add_epi32(a##r, _mm256_madd_epi16(even, even0));          \
-        b##r = _mm256_add_epi32(b##r, _mm256_madd_epi16(even, even1));          \
-        a##r = _mm256_add_epi32(a##r, _mm256_madd_epi16(odd, odd0));            \
-        b##r = _mm256_add_epi32(b##r, _mm256_madd_epi16(odd, odd1));            \
+#define STEP(r)                                                        \
+    {                                                                  \
+        const __m256i x = broadcast4(x##r + c);                        \
+        const __m256i even = _mm256_and_si256(x, low);                 \
+        const __m256i odd = _mm256_srli_epi16(x, 8);                   \
+        a##r = _mm256_add_epi32(a##r, _mm256_madd_epi16(even, even0)); \
+        KEEP_YMM(a##r)                                                 \
+        b##r = _mm256_add_epi32(b##r, _mm256_madd_epi16(even, even1)); \
+        KEEP_YMM(b##r)                                                 \
+        a##r = _mm256_add_epi32(a##r, _mm256_madd_epi16(odd, odd0));   \
+        KEEP_YMM(a##r)                                                 \
+        b##r = _mm256_add_epi32(b##r, _mm256_madd_epi16(odd, odd1));   \
+        KEEP_YMM(b##r)                                                 \
     }
 #define STORE(r) store_row(t, &f, r, first, a##r, b##r);
 

@@ -64,9 +64,6 @@ static inline __m512i broadcast4(const uint8_t *x)
     return _mm512_set1_epi32(four);
 }
 
-/* Ties the accumulator to one register: else gcc 12 copies it around the loop and spills. */
-#define KEEP(acc) __asm__("" : "+v"(acc));
-
 #define ACC(r) __m512i a##r = bias0, b##r = bias1;
 #define POINT(r) const uint8_t *x##r = t->row[r] + t->tap[tap];
 #define STEP(r)                                   \
@@ -74,8 +71,8 @@ static inline __m512i broadcast4(const uint8_t *x)
         const __m512i x = broadcast4(x##r + c);   \
         a##r = _mm512_dpbusd_epi32(a##r, x, w0);  \
         b##r = _mm512_dpbusd_epi32(b##r, x, w1);  \
-        KEEP(a##r)                                \
-        KEEP(b##r)                                \
+        KEEP_ZMM(a##r)                            \
+        KEEP_ZMM(b##r)                            \
     }
 #define STORE(r) store_row(t, &f, r, a##r, b##r);
 
