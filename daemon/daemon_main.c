@@ -6,6 +6,7 @@
 #include "daemon/cmd.h"
 #include "daemon/daemon_config.h"
 #include "daemon/daemon_loop.h"
+#include "worker/worker_child.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INPUT = 3 };
 
@@ -16,6 +17,7 @@ struct command {
 };
 
 static int run_serve(int argc, char **argv);
+static int run_worker(int argc, char **argv);
 static int run_version(int argc, char **argv);
 static int run_help(int argc, char **argv);
 
@@ -23,6 +25,7 @@ static const struct command commands[] = {
     {"serve", run_serve, "answer HTTP requests until SIGTERM"},
     {"quantize", cmd_quantize, "quantize a model with calibration data, without a server"},
     {"inspect", cmd_inspect, "tell what a model is and whether it can be quantized"},
+    {"worker", run_worker, "run one job; the daemon starts it, people do not"},
     {"version", run_version, "print the version"},
     {"help", run_help, "print this list and the settings of serve"},
 };
@@ -82,6 +85,12 @@ static int refuse_arguments(const char *name, int argc, char **argv)
     }
     (void)fprintf(stderr, "quantd %s: takes no argument such as '%s'\n", name, argv[0]);
     return EXIT_USAGE;
+}
+
+static int run_worker(int argc, char **argv)
+{
+    int code = refuse_arguments("worker", argc, argv);
+    return code == EXIT_OK ? worker_child_main() : code;
 }
 
 static int run_version(int argc, char **argv)

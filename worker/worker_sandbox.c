@@ -49,14 +49,31 @@ static bool allow_path(int ruleset, const char *path, uint64_t access)
     return rc == 0;
 }
 
-static bool enter_landlock(const char *scratch)
+/* An input is opened again through /proc/self/fd at every pass: the file itself is allowed. */
+static bool allow_inputs(int ruleset, int first_fd, unsigned n)
 {
+    for (unsigned i = 0; i < n; i++) {
+        struct landlock_path_beneath_attr rule = {.allowed_access =
+                                                      LANDLOCK_ACCESS_FS_READ_FILE,
+                                                  .parent_fd = first_fd + (int)i};
+        if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool enter_landlock(const struct worker_sandbox *sandbox)
+{
+    const char *scratch = sandbox->scratch;
     struct landlock_ruleset_attr attr = {.handled_access_fs = ALL_ACCESS};
     int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
     if (ruleset < 0) {
         return false;
     }
     bool ok = allow_path(ruleset, "/usr", READ_ACCESS) && allow_path(ruleset, "/etc", READ_ACCESS);
+    ok = ok && allow_path(ruleset, "/proc/self/fd", READ_ACCESS) &&
+         allow_inputs(ruleset, sandbox->first_input_fd, sandbox->n_inputs);
     if (scratch != NULL) {
         ok = ok && allow_path(ruleset, scratch, SCRATCH_ACCESS);
     }
@@ -121,7 +138,7 @@ enum qd_code worker_sandbox_enter(const struct worker_sandbox *sandbox,
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         return qd_fail_errno(err, errno, "give up privileges");
     }
-    *ret_level = (struct worker_sandbox_level){.landlock = enter_landlock(sandbox->scratch),
+    *ret_level = (struct worker_sandbox_level){.landlock = enter_landlock(sandbox),
                                                .seccomp = enter_seccomp()};
     return QD_OK;
 }
