@@ -183,6 +183,108 @@ START_TEST(tile_s8__every_output_form__same_bytes_as_ref)
 }
 END_TEST
 
+/* Packing and `_ref` against sums written down directly from ONNX's [n_out][channels][taps]. */
+START_TEST(pack_s8__every_shape__tile_is_the_direct_convolution)
+{
+    static uint8_t in[IN];
+    static int8_t w[2 * W], packed[2 * W + 8 * MAX_TAPS * QC_NR];
+    enum { N_OUT = 45 };
+    struct qc_kernels k;
+    qc_kernels_init(&k, (enum qc_isa)_i);
+    for (size_t s = 0; s < QD_COUNT_OF(shapes); s++) {
+        int n_taps = shapes[s].n_taps, channels = shapes[s].channels;
+        int32_t tap[MAX_TAPS], bias[QC_NR] = {0};
+        size_t start[QC_MAX_ROWS];
+        float one[QC_NR], y[QC_NR];
+        data_u8(in, IN, DATA_PLAIN);
+        data_u8((uint8_t *)w, sizeof(w), DATA_PLAIN);
+        make_addresses(n_taps, channels, tap, start);
+        qc_pack_s8(w, N_OUT, channels, n_taps, packed);
+        for (int o = 0; o < QC_NR; o++) {
+            one[o] = 1.0f;
+        }
+        for (int o = 0; o < N_OUT; o++) {
+            const uint8_t *row = in + start[0];
+            float *out = y;
+            int panel = o / QC_NR;
+            struct qc_tile_s8 t = {.row = &row, .n_rows = 1, .tap = tap, .n_taps = n_taps,
+                                   .channels = (channels + 3) / 4 * 4, .bias = bias,
+                                   .n_out = panel == 0 ? QC_NR : N_OUT - QC_NR, .out_f32 = &out,
+                                   .multiplier = one, .lo = -INFINITY, .hi = INFINITY};
+            t.weights = packed + (size_t)panel * qc_packed_panel_s8(n_taps, channels);
+            k.tile_s8(&t);
+            long sum = 0;
+            for (int c = 0; c < channels; c++) {
+                for (int i = 0; i < n_taps; i++) {
+                    sum += row[tap[i] + c] * w[(o * channels + c) * n_taps + i];
+                }
+            }
+            if (y[o % QC_NR] != (float)sum) {
+                ck_abort_msg("channel %d of shape %zu: %g, not %ld", o, s,
+                             (double)y[o % QC_NR], sum);
+            }
+        }
+    }
+}
+END_TEST
+
+START_TEST(pack_f32__every_shape__tile_is_the_direct_convolution)
+{
+    static float in[IN], w[2 * W], packed[2 * W];
+    enum { N_OUT = 45 };
+    struct qc_kernels k;
+    qc_kernels_init(&k, (enum qc_isa)_i);
+    for (size_t s = 0; s < QD_COUNT_OF(shapes); s++) {
+        int n_taps = shapes[s].n_taps, channels = shapes[s].channels;
+        int32_t tap[MAX_TAPS];
+        size_t start[QC_MAX_ROWS];
+        float bias[QC_NR], y[QC_NR];
+        data_f32(in, IN, DATA_PLAIN);
+        data_f32(w, 2 * W, DATA_PLAIN);
+        data_f32(bias, QC_NR, DATA_PLAIN);
+        make_addresses(n_taps, channels, tap, start);
+        qc_pack_f32(w, N_OUT, channels, n_taps, packed);
+        for (int o = 0; o < N_OUT; o++) {
+            const float *row = in + start[0];
+            float *out = y;
+            int panel = o / QC_NR;
+            struct qc_tile_f32 t = {.row = &row, .n_rows = 1, .tap = tap, .n_taps = n_taps,
+                                    .channels = channels, .bias = bias, .out = &out,
+                                    .n_out = panel == 0 ? QC_NR : N_OUT - QC_NR,
+                                    .lo = -INFINITY, .hi = INFINITY};
+            t.weights = packed + (size_t)panel * qc_packed_panel_f32(n_taps, channels);
+            k.tile_f32(&t);
+            /* in the order that the header promises: to the bit */
+            float sum = bias[o % QC_NR];
+            for (int i = 0; i < n_taps; i++) {
+                for (int c = 0; c < channels; c++) {
+                    sum = fmaf(row[tap[i] + c], w[(o * channels + c) * n_taps + i], sum);
+                }
+            }
+            if (y[o % QC_NR] != sum) {
+                ck_abort_msg("channel %d of shape %zu: %a, not %a", o, s,
+                             (double)y[o % QC_NR], (double)sum);
+            }
+        }
+    }
+}
+END_TEST
+
+START_TEST(isa_from_name__names_and_others__found_or_refused)
+{
+    enum qc_isa isa = QC_ISA_COUNT;
+    for (int i = 0; i < QC_ISA_COUNT; i++) {
+        ck_assert(qc_isa_from_name(qc_isa_name((enum qc_isa)i), &isa));
+        ck_assert_int_eq(isa, i);
+    }
+    isa = QC_ISA_AVX2;
+    ck_assert(!qc_isa_from_name("", &isa));
+    ck_assert(!qc_isa_from_name("avx", &isa));
+    ck_assert(!qc_isa_from_name("avx5122", &isa));
+    ck_assert_int_eq(isa, QC_ISA_AVX2);
+}
+END_TEST
+
 Suite *test_kernels_suite(void);
 Suite *test_kernels_suite(void)
 {
@@ -194,6 +296,9 @@ Suite *test_kernels_suite(void)
     tcase_add_loop_test(tc, tile_f32__nan_inf_denormal__same_as_ref, first, end);
     tcase_add_loop_test(tc, tile_s8__every_row_count_and_width__same_bytes_as_ref, first, end);
     tcase_add_loop_test(tc, tile_s8__every_output_form__same_bytes_as_ref, first, end);
+    tcase_add_loop_test(tc, pack_s8__every_shape__tile_is_the_direct_convolution, QC_ISA_REF, end);
+    tcase_add_loop_test(tc, pack_f32__every_shape__tile_is_the_direct_convolution, QC_ISA_REF, end);
+    tcase_add_test(tc, isa_from_name__names_and_others__found_or_refused);
     suite_add_tcase(suite, tc);
     return suite;
 }
