@@ -102,6 +102,12 @@ check: $(BUILD)/run_tests $(BUILD)/quantd  ## everything that needs Debian's pac
 	$(BUILD)/run_tests
 	timeout 120 tests/integration/test_http.sh $(BUILD)/quantd
 
+.PHONY: bench
+$(BUILD)/bench_kernels: $(BUILD)/obj/tests/bench/bench_kernels.o $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+bench: $(BUILD)/bench_kernels  ## throughput of the kernels beside the peak of this CPU
+	$(BUILD)/bench_kernels
+
 lint:  ## the rules of CONTRIBUTING.md that a script can see
 	@for s in tests/lint/check_*.sh; do echo "$$s"; $$s || exit 1; done
 
