@@ -11,6 +11,8 @@ void qc_border_conv(const struct qc_graph *g, const struct qc_node *n, int ret_p
 qc_prepare_fn qc_prepare_gemm, qc_prepare_matmul;
 /* exec_binary.c */
 qc_prepare_fn qc_prepare_binary;
+/* exec_clip.c: Clip of integers */
+qc_prepare_fn qc_prepare_clip;
 /* exec_elementwise.c */
 qc_prepare_fn qc_prepare_unary, qc_prepare_batch_normalization;
 /* exec_pool.c */

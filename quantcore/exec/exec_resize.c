@@ -161,6 +161,9 @@ static enum qd_code resize_check(const struct qc_prepare *p, struct qd_error *er
     if (!linear && strcmp(mode, "nearest") != 0) {
         return qc_prepare_refuse(p, err, "only the modes nearest and linear are implemented");
     }
+    if (qc_node_int(p->node, "antialias", 0) != 0 || qc_node_attr(p->node, "axes") != NULL) {
+        return qc_prepare_refuse(p, err, "antialias and axes are not implemented");
+    }
     if (qc_dtype_size(x->dtype) == 0 || x->dtype != y->dtype ||
         ((linear || p->node->clamp.present) && x->dtype != QC_F32)) {
         return qc_prepare_refuse(p, err, "not implemented for this type");

@@ -82,6 +82,11 @@ enum qd_code qc_prepare_identity(const struct qc_prepare *p, struct qc_step *ste
     if (!qc_shape_equal(&p->in[0].shape, &p->out[0].shape)) {
         return qc_prepare_refuse(p, err, "input and output differ in shape");
     }
+    bool has_mode = p->node->op == QC_OP_DROPOUT && p->node->n_inputs > 2 &&
+                    p->node->inputs[2] >= 0;
+    if (has_mode && (p->in[2].data == NULL || *(const uint8_t *)p->in[2].data != 0)) {
+        return qc_prepare_refuse(p, err, "training_mode must be a constant false");
+    }
     if (p->node->n_outputs > 1 && p->node->outputs[1] >= 0 &&
         (p->out[1].dtype != QC_BOOL || p->out[1].layout != QC_PLAIN)) {
         return qc_prepare_refuse(p, err, "the mask must be bool");

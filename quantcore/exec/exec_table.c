@@ -11,7 +11,7 @@ const struct qc_exec_row qc_exec_rows[QC_OP_COUNT] = {
     ROW(MATMUL, QC_WANT_PLAIN, NULL, qc_prepare_matmul),
     ROW(BATCH_NORMALIZATION, QC_WANT_NHWC, NULL, qc_prepare_batch_normalization),
     ROW(RELU, QC_WANT_ANY, NULL, qc_prepare_unary),
-    ROW(CLIP, QC_WANT_ANY, NULL, qc_prepare_unary),
+    ROW(CLIP, QC_WANT_ANY, NULL, qc_prepare_clip),
     ROW(LEAKY_RELU, QC_WANT_ANY, NULL, qc_prepare_unary),
     ROW(SIGMOID, QC_WANT_ANY, NULL, qc_prepare_unary),
     ROW(HARD_SIGMOID, QC_WANT_ANY, NULL, qc_prepare_unary),

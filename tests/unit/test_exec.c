@@ -248,6 +248,35 @@ START_TEST(qc_exec_run__batch_normalization__follows_the_formula)
 }
 END_TEST
 
+START_TEST(qc_exec_eval_node__clip_of_s8__saturates_at_its_bounds)
+{
+    struct fixture fixture, *f = &fixture;
+    const struct qc_tensor *out[1];
+    int8_t data[4] = {-128, -3, 5, 127}, lo = -4, hi = 6, expect[4] = {-4, -3, 5, 6};
+    fixture_init(f);
+    NODE(f, QC_OP_CLIP, value_new(f, QC_S8, SHAPE1(4)), constant_new(f, QC_S8, SHAPE1(4), data),
+         constant_new(f, QC_S8, shape_of(0), &lo), constant_new(f, QC_S8, shape_of(0), &hi));
+    OK(qc_exec_eval_node(f->g, 0, &f->arena, out, &f->err));
+    ck_assert_mem_eq(out[0]->data, expect, 4);
+    fixture_done(f);
+}
+END_TEST
+
+START_TEST(qc_exec_eval_node__dropout_in_training__is_refused)
+{
+    struct fixture fixture, *f = &fixture;
+    const struct qc_tensor *out[1];
+    uint8_t mode = _i == 0;
+    fixture_init(f);
+    int x = constant_new(f, QC_F32, SHAPE1(4), NULL);
+    NODE(f, QC_OP_DROPOUT, value_new(f, QC_F32, SHAPE1(4)), x, -1,
+         constant_new(f, QC_BOOL, shape_of(0), &mode));
+    ck_assert_int_eq(qc_exec_eval_node(f->g, 0, &f->arena, out, &f->err),
+                     mode ? QD_UNSUPPORTED : QD_OK);
+    fixture_done(f);
+}
+END_TEST
+
 /* ---- programs ---------------------------------------------------------------------------------- */
 
 static void scale_by_two(void *ctx, int value, const struct qc_view *view)
@@ -368,6 +397,8 @@ Suite *test_exec_suite(void)
     tcase_add_test(c, qc_exec_eval_node__integers__wrap_and_never_trap);
     tcase_add_loop_test(c, qc_exec_run__unary__is_close_to_libm, 0, 7);
     tcase_add_test(c, qc_exec_run__clip_and_clamp__are_both_applied);
+    tcase_add_test(c, qc_exec_eval_node__clip_of_s8__saturates_at_its_bounds);
+    tcase_add_loop_test(c, qc_exec_eval_node__dropout_in_training__is_refused, 0, 2);
     tcase_add_loop_test(c, qc_exec_run__batch_normalization__follows_the_formula, 0, 2);
     tcase_add_test(c, qc_exec_run__observer__sees_each_value_once_and_may_overwrite);
     tcase_add_test(c, qc_exec_advance__value_by_value__shows_each);
