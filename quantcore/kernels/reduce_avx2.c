@@ -48,24 +48,24 @@ struct scaler {
     __m256 lo, inv_width, last;
 };
 
-static inline void bins_of(const struct scaler *s, const float *x, int32_t *bin)
+/* Eight bins of 16 bits: n_bins <= 65536. */
+static inline __m128i bins_of(const struct scaler *s, const float *x)
 {
     __m256 f = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x), s->lo), s->inv_width);
     f = _mm256_min_ps(_mm256_max_ps(f, _mm256_setzero_ps()), s->last);
-    _mm256_store_si256((__m256i *)(void *)bin, _mm256_cvttps_epi32(f));
+    __m256i bin = _mm256_cvttps_epi32(f);
+    return _mm_packus_epi32(_mm256_castsi256_si128(bin), _mm256_extracti128_si256(bin, 1));
 }
 
 static void count_in_tables(const struct scaler *s, const float *x, size_t n, int n_bins,
                             uint64_t *counts)
 {
-    _Alignas(32) int32_t bin[LANES];
     struct bins b;
     bins_clear(&b, n_bins);
     for (size_t i = 0; i < n; i += LANES) {
-        bins_of(s, x + i, bin);
-        for (int k = 0; k < LANES; k++) {
-            b.table[k % BINS_TABLES][bin[k]]++;
-        }
+        __m128i bins = bins_of(s, x + i);
+        bins_add4(&b, (uint64_t)_mm_extract_epi64(bins, 0));
+        bins_add4(&b, (uint64_t)_mm_extract_epi64(bins, 1));
     }
     bins_merge(&b, n_bins, counts);
 }
@@ -75,7 +75,6 @@ void qc_histogram_f32__avx2(const float *x, size_t n, float lo, float inv_width,
 {
     const struct scaler s = {_mm256_set1_ps(lo), _mm256_set1_ps(inv_width),
                              _mm256_set1_ps((float)(n_bins - 1))};
-    _Alignas(32) int32_t bin[LANES];
     size_t i = 0, whole = n - n % LANES;
     while (bins_useful(whole - i, n_bins)) {
         size_t round = whole - i < BINS_ROUND ? whole - i : BINS_ROUND;
@@ -83,10 +82,9 @@ void qc_histogram_f32__avx2(const float *x, size_t n, float lo, float inv_width,
         i += round;
     }
     for (; i < whole; i += LANES) {
-        bins_of(&s, x + i, bin);
-        for (int k = 0; k < LANES; k++) {
-            counts[bin[k]]++;
-        }
+        __m128i bins = bins_of(&s, x + i);
+        counts_add4(counts, (uint64_t)_mm_extract_epi64(bins, 0));
+        counts_add4(counts, (uint64_t)_mm_extract_epi64(bins, 1));
     }
     qc_histogram_f32__ref(x + i, n - i, lo, inv_width, n_bins, counts);
 }
