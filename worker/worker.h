@@ -7,7 +7,8 @@
  *   error frame              failed, class from the code (user | resource | internal)
  *   crash, exit, bad frames  internal: again after a back-off, at most STORE_MAX_FAILURES times
  *   silence                  lost: the same
- *   SIGKILL from elsewhere, deadline, memory    failed, class resource */
+ *   SIGKILL from elsewhere, deadline, memory    failed, class resource
+ * After its last frame a child has five graces to exit. The program must ignore SIGPIPE. */
 #ifndef WORKER_H
 #define WORKER_H
 

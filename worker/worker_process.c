@@ -14,6 +14,8 @@
 
 #define MAX_RECEIVED (256ull * 1024 * 1024) /* all frames of one child */
 #define PROGRESS_EVERY_MS 250
+#define MAX_WRITES 2000   /* phases and completed progress: each is synced to the disk */
+#define EXIT_AFTER_GRACES 5 /* time to exit after the last frame, in graces */
 
 static void fail_here(struct worker_process *p, const char *error_class)
 {
@@ -153,20 +155,34 @@ static void check_fence(struct worker_process *p, enum qd_code code, const struc
     }
 }
 
-static void on_progress(struct worker_process *p, const json_t *frame)
+static enum qd_code count_write(struct worker_process *p, struct qd_error *err)
+{
+    if (++p->n_writes > MAX_WRITES) {
+        return qd_fail(err, QD_LIMIT_EXCEEDED, "more than %d frames of phase or completed progress",
+                       MAX_WRITES);
+    }
+    return QD_OK;
+}
+
+static enum qd_code on_progress(struct worker_process *p, const json_t *frame,
+                                struct qd_error *ret_err)
 {
     struct qd_error err;
     char unit[33];
     int64_t done = get_count(frame, "done"), total = get_count(frame, "total");
     uint64_t now = uv_now(p->pool->loop);
-    if (p->progress_ms != 0 && now - p->progress_ms < PROGRESS_EVERY_MS && done != total) {
-        return;
+    if (p->progress_ms != 0 && now - p->progress_ms < PROGRESS_EVERY_MS) {
+        if (done != total) {
+            return QD_OK;
+        }
+        QD_TRY(count_write(p, ret_err));
     }
     p->progress_ms = now;
     snprintf(unit, sizeof(unit), "%.32s", get_string(frame, "unit"));
     check_fence(p, store_job_progress(p->pool->store, p->job.id, p->job.attempt, done, total, unit,
                                       &err),
                 &err);
+    return QD_OK;
 }
 
 static enum qd_code on_frame(void *arg, const char *type, json_t *frame, struct qd_error *err)
@@ -180,15 +196,17 @@ static enum qd_code on_frame(void *arg, const char *type, json_t *frame, struct 
     }
     if (strcmp(type, "phase") == 0) {
         char phase[65];
+        QD_TRY(count_write(p, err));
         snprintf(phase, sizeof(phase), "%.64s", get_string(frame, "phase"));
         check_fence(p, store_job_phase(p->pool->store, p->job.id, p->job.attempt, phase,
                                        &store_err),
                     &store_err);
     } else if (strcmp(type, "progress") == 0) {
-        on_progress(p, frame);
+        return on_progress(p, frame, err);
     } else if (strcmp(type, "log") == 0) {
         worker_log(p->pool, p->job.id, "%.500s", get_string(frame, "message"));
     } else if (strcmp(type, "rows") == 0 || strcmp(type, "result") == 0) {
+        p->final_ms = uv_now(p->pool->loop);
         return worker_result_add(&p->result, type, frame, err);
     } else if (strcmp(type, "error") == 0) {
         enum qd_code code = qd_code_from_name(get_string(frame, "code"));
@@ -196,6 +214,7 @@ static enum qd_code on_frame(void *arg, const char *type, json_t *frame, struct 
         qd_fail_on(&p->error, code, get_string(frame, "subject"), "%s",
                    get_string(frame, "message"));
         fail_here(p, NULL);
+        p->final_ms = uv_now(p->pool->loop);
     } else {
         return qd_fail(err, QD_INVALID, "frame of unknown type '%.40s'", type);
     }
@@ -429,7 +448,15 @@ void worker_process_tick(struct worker_process *p)
     uint64_t now = uv_now(p->pool->loop);
     if (p->stage == WORKER_RUNNING) {
         read_peak(p);
-        if (s->deadline_s > 0 && now - p->started_ms >= 1000ull * s->deadline_s) {
+        bool over = p->has_error || p->result.final != NULL;
+        if (over && now - p->final_ms >= 1000ull * EXIT_AFTER_GRACES * s->kill_grace_s) {
+            if (!p->has_error) {
+                qd_fail(&p->error, QD_INTERNAL,
+                        "the worker process sent its result but did not exit");
+                fail_here(p, "internal");
+            }
+            worker_process_stop(p, WORKER_REASON_PROTOCOL);
+        } else if (s->deadline_s > 0 && now - p->started_ms >= 1000ull * s->deadline_s) {
             worker_process_stop(p, WORKER_REASON_DEADLINE);
         } else if (s->heartbeat_timeout_s > 0 &&
                    now - p->heard_ms >= 1000ull * s->heartbeat_timeout_s) {

@@ -38,7 +38,8 @@ struct worker_process {
     int64_t exit_status;
     int signal;
 
-    uint64_t started_ms, heard_ms, stopped_ms, exited_ms, progress_ms; /* uv_now */
+    uint64_t started_ms, heard_ms, stopped_ms, exited_ms, progress_ms, final_ms; /* uv_now */
+    unsigned n_writes; /* to the store, that no clock throttles */
     int64_t peak_bytes;
 
     bool has_error; /* an error frame, or what the parent found */

@@ -133,6 +133,16 @@ static void fake_child_main(void)
         snprintf(path, sizeof(path), "%s/link", scratch);
         symlink("/etc/passwd", path) == 0 ? (void)0 : _exit(97);
         send_json(RESULT("link"));
+    } else if (strcmp(mode, "flood") == 0) {
+        for (;;) {
+            send_json("{\"type\":\"phase\",\"phase\":\"pass1\"}");
+        }
+    } else if (strcmp(mode, "linger") == 0) {
+        write_scratch("out.bin", "x");
+        send_json(RESULT("out.bin"));
+        for (;;) {
+            pause();
+        }
     } else if (strcmp(mode, "nonzero") == 0) {
         write_scratch("out.bin", "x");
         send_json(RESULT("out.bin"));
@@ -197,6 +207,7 @@ static void setup(void)
     ck_assert_ptr_nonnull(mkdtemp(dir));
     struct store_settings s = {.data_dir = dir};
     OK(store_open(&s, &store, &err));
+    signal(SIGPIPE, SIG_IGN);
     qd_arena_init(&arena, 0);
     uv_loop_init(&loop);
     uv_timer_init(&loop, &deadline);
@@ -324,6 +335,8 @@ static const struct {
     {"nonzero", "internal", "exited with 3", 3},
     {"escape", "internal", "not plain", 3},
     {"symlink", "internal", "link", 3},
+    {"flood", "internal", "more than 2000", 3},
+    {"linger", "internal", "did not exit", 3},
 };
 
 START_TEST(run__bad_end__failed_with_class_and_sentence)
@@ -336,6 +349,28 @@ START_TEST(run__bad_end__failed_with_class_and_sentence)
     ck_assert_int_eq(j.attempt, ends[_i].attempts);
     OK(store_artifacts(store, job_id, &arena, &a, &n, &err));
     ck_assert_uint_eq(n, 0);
+}
+END_TEST
+
+START_TEST(run__no_such_program__failed_and_nothing_left)
+{
+    struct worker_settings s = settings();
+    s.exe = "/nonexistent/quantd";
+    start(&s);
+    submit("result");
+    struct store_job j = wait_for(STORE_FAILED);
+    ck_assert_str_eq(j.error_class, "internal");
+    ck_assert_ptr_nonnull(strstr(j.error_message, "/nonexistent/quantd"));
+}
+END_TEST
+
+START_TEST(run__program_that_reads_nothing__failed)
+{
+    struct worker_settings s = settings();
+    s.exe = "/bin/true";
+    start(&s);
+    submit("result");
+    ck_assert_ptr_nonnull(strstr(wait_for(STORE_FAILED).error_message, "without a result"));
 }
 END_TEST
 
@@ -440,6 +475,8 @@ Suite *test_worker_suite(void)
     tcase_add_test(t, run__error_frame__failed_as_user_without_retry);
     tcase_add_loop_test(t, run__bad_end__failed_with_class_and_sentence, 0,
                         (int)QD_COUNT_OF(ends));
+    tcase_add_test(t, run__no_such_program__failed_and_nothing_left);
+    tcase_add_test(t, run__program_that_reads_nothing__failed);
     tcase_add_test(t, run__past_deadline__failed_as_resource);
     tcase_add_test(t, run__no_heartbeat__lost_after_three);
     tcase_add_test(t, run__heartbeats_only__not_lost);
