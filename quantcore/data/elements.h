@@ -24,9 +24,9 @@ struct qc_array_header {
     bool fortran_order; /* never true for rank > 1: such arrays are refused */
     int rank;
     int64_t dim[QC_READER_MAX_RANK + 1];
-    uint64_t elements;     /* product of dim, checked */
-    uint64_t data_offset;  /* bytes before the first element */
-    uint64_t data_bytes;   /* elements * size of one, checked */
+    uint64_t elements;    /* product of dim, checked */
+    uint64_t data_offset; /* bytes before the first element */
+    uint64_t data_bytes;  /* elements * size of one, checked */
 };
 
 size_t qc_element_size(enum qc_element element);

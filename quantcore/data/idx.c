@@ -32,8 +32,8 @@ enum qd_code qc_idx_read_header(struct qc_source *source, struct qc_array_header
     header.rank = p[3];
     for (int i = 0; i < header.rank; i++) {
         QD_TRY(qc_source_read(source, p, 4, err));
-        header.dim[i] = (int64_t)((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
-                                  (uint32_t)p[2] << 8 | p[3]);
+        header.dim[i] =
+            (int64_t)((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]);
     }
     header.data_offset = 4 + 4 * (uint64_t)header.rank;
     QD_TRY(qc_array_header_finish(&header, qc_source_size(source), label, err));

@@ -89,7 +89,8 @@ static void store_row(struct qc_image *image, int y, const uint8_t *row, int hav
     }
 }
 
-/* --- JPEG ------------------------------------------------------------------------------------- */
+/* --- JPEG -------------------------------------------------------------------------------------
+ */
 
 struct jpeg_state {
     struct jpeg_decompress_struct c;
@@ -216,7 +217,8 @@ out:
     return code;
 }
 
-/* --- PNG -------------------------------------------------------------------------------------- */
+/* --- PNG --------------------------------------------------------------------------------------
+ */
 
 struct png_state {
     png_structp png;
@@ -291,8 +293,7 @@ static enum qd_code png_decode_rows(struct png_state *s, struct qc_image *image,
     size_t stride = png_get_rowbytes(s->png, s->info);
     size_t bytes = 0;
     if ((have != 1 && have != 3) || stride != (size_t)image->width * (size_t)have ||
-        !qd_mul_size(stride, (size_t)image->height, &bytes) ||
-        bytes > limits->max_member_bytes) {
+        !qd_mul_size(stride, (size_t)image->height, &bytes) || bytes > limits->max_member_bytes) {
         return qd_fail_on(err, QD_LIMIT_EXCEEDED, label,
                           "%s: PNG with %d channels and rows of %zu bytes (limit "
                           "max_member_bytes %" PRIu64 ")",

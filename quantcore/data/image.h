@@ -25,9 +25,8 @@ void qc_image_done(struct qc_image *image);
 /* Size from the header; nothing is decoded. Sides over limits->max_image_side (resolved limits)
  * are QD_LIMIT_EXCEEDED. kind is PNG or JPEG. */
 QD_MUST_CHECK enum qd_code qc_image_size(struct qd_bytes bytes, enum qc_member_kind kind,
-                                         const struct qc_reader_limits *limits,
-                                         const char *label, int *ret_width, int *ret_height,
-                                         struct qd_error *err);
+                                         const struct qc_reader_limits *limits, const char *label,
+                                         int *ret_width, int *ret_height, struct qd_error *err);
 /* Decode to `channels` (1 or 3). QD_UNSUPPORTED: CMYK and YCCK; QD_INVALID: damaged, truncated;
  * warnings of libjpeg about damaged data count as errors. */
 QD_MUST_CHECK enum qd_code qc_image_decode(struct qd_bytes bytes, enum qc_member_kind kind,

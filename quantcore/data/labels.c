@@ -19,8 +19,8 @@ static enum qd_code check_header(const struct qc_array_header *header, int64_t n
     }
     if ((header->rank != 1 && !column) || header->dim[0] != n) {
         return qd_fail_on(err, QD_INVALID, label,
-                          "%s: labels have shape %s, the data has %" PRId64
-                          " samples: [%" PRId64 "] expected",
+                          "%s: labels have shape %s, the data has %" PRId64 " samples: [%" PRId64
+                          "] expected",
                           label, shape, n, n);
     }
     return QD_OK;

@@ -11,11 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BLOCK (64 * 1024)
+#define BLOCK          (64 * 1024)
 #define MAX_NAME_BYTES ((size_t)256 << 20) /* all names together */
 
 struct member {
-    size_t name_at; /* in names */
+    size_t name_at;        /* in names */
     uint64_t offset, size; /* in the spool file */
     enum qc_member_kind kind;
 };
@@ -30,7 +30,7 @@ struct qc_member_list {
     size_t count, capacity;
     char *names;
     size_t names_used, names_capacity;
-    int spool;                /* file with the decoded members, or -1: streaming */
+    int spool; /* file with the decoded members, or -1: streaming */
     uint64_t spooled;
     struct archive *archive; /* streaming: stands before member `index` */
     size_t index;

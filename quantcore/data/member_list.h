@@ -2,7 +2,8 @@
  *
  * Opening lists the archive once, in its own order. If that is the order of the names already,
  * members are streamed; else sorting decodes them once into an unlinked temporary file (in
- * TMPDIR, or /tmp), from which they are read. Names are only compared and shown: no member's name is ever used as a path. */
+ * TMPDIR, or /tmp), from which they are read. Names are only compared and shown: no member's name
+ * is ever used as a path. */
 #ifndef QC_MEMBER_LIST_H
 #define QC_MEMBER_LIST_H
 
@@ -20,12 +21,10 @@ enum qc_member_kind qc_member_kind_of(const uint8_t *bytes, size_t n);
  * archives) QD_UNSUPPORTED. label is borrowed. */
 QD_MUST_CHECK enum qd_code qc_member_list_open(const char *path, const char *label, bool is_zip,
                                                const struct qc_reader_limits *limits,
-                                               struct qc_member_list **ret,
-                                               struct qd_error *err);
+                                               struct qc_member_list **ret, struct qd_error *err);
 /* Bring the members into the order of their names, before the first of next, skip, rewind.
  * A name that occurs twice is QD_INVALID. */
-QD_MUST_CHECK enum qd_code qc_member_list_sort(struct qc_member_list *list,
-                                               struct qd_error *err);
+QD_MUST_CHECK enum qd_code qc_member_list_sort(struct qc_member_list *list, struct qd_error *err);
 /* A plain file as a list of one member, whose name is the label. */
 QD_MUST_CHECK enum qd_code qc_member_list_open_single(const char *path, const char *label,
                                                       enum qc_member_kind kind,

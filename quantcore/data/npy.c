@@ -70,8 +70,7 @@ static bool scan_shape(struct scanner *s, struct qc_array_header *header)
         return false;
     }
     while (!accept(s, ")")) {
-        if (header->rank > QC_READER_MAX_RANK ||
-            !scan_dimension(s, &header->dim[header->rank])) {
+        if (header->rank > QC_READER_MAX_RANK || !scan_dimension(s, &header->dim[header->rank])) {
             return false;
         }
         header->rank++;

@@ -29,12 +29,14 @@ static enum qd_code make_header(const char *path, enum qc_element element, const
                        QC_READER_MAX_RANK + 1);
     }
     *header = (struct qc_array_header){.element = element, .rank = rank};
-    int n = snprintf(out + 10, HEADER_MAX - 10, "{'descr': '%s', 'fortran_order': False, 'shape': (",
-                     descr[element]);
+    int n = snprintf(out + 10, HEADER_MAX - 10,
+                     "{'descr': '%s', 'fortran_order': False, 'shape': (", descr[element]);
     for (int i = 0; i < rank; i++) {
         header->dim[i] = shape[i];
         n += snprintf(out + 10 + n, (size_t)(HEADER_MAX - 10 - n), "%" PRId64 "%s", shape[i],
-                      i + 1 < rank ? ", " : rank == 1 ? "," : "");
+                      i + 1 < rank ? ", "
+                      : rank == 1  ? ","
+                                   : "");
     }
     n += snprintf(out + 10 + n, (size_t)(HEADER_MAX - 10 - n), "), }");
     int total = (10 + n + 1 + 63) / 64 * 64;
@@ -72,7 +74,8 @@ enum qd_code qc_npy_writer_open(const char *path, enum qc_element element, const
     if (code == QD_OK && (writer->file = fopen(path, "wbe")) == NULL) {
         code = qd_fail_errno(err, errno, "%s: cannot create", path);
     }
-    if (code == QD_OK && fwrite(header, (size_t)writer->header.data_offset, 1, writer->file) != 1) {
+    if (code == QD_OK &&
+        fwrite(header, (size_t)writer->header.data_offset, 1, writer->file) != 1) {
         code = qd_fail_errno(err, errno, "%s: cannot write", path);
     }
     if (code != QD_OK) {
@@ -87,8 +90,9 @@ enum qd_code qc_npy_writer_append(struct qc_npy_writer *writer, const void *data
                                   struct qd_error *err)
 {
     if (n > writer->header.elements - writer->written) {
-        return qd_fail(err, QD_INVALID, "%s: %zu elements more than its shape of %" PRIu64 " takes",
-                       writer->path, n, writer->header.elements);
+        return qd_fail(err, QD_INVALID,
+                       "%s: %zu elements more than its shape of %" PRIu64 " takes", writer->path,
+                       n, writer->header.elements);
     }
     if (n > 0 && fwrite(data, qc_element_size(writer->header.element), n, writer->file) != n) {
         return qd_fail_errno(err, errno, "%s: cannot write", writer->path);

@@ -39,8 +39,9 @@ static enum qd_code check_values(const struct qc_preprocess *options, const char
     return QD_OK;
 }
 
-enum qd_code qc_prep_init(struct qc_prep *prep, const struct qc_preprocess *options, bool from_hwc,
-                          const int64_t *dim, int rank, const char *name, struct qd_error *err)
+enum qd_code qc_prep_init(struct qc_prep *prep, const struct qc_preprocess *options,
+                          bool from_hwc, const int64_t *dim, int rank, const char *name,
+                          struct qd_error *err)
 {
     size_t elements = 1;
     for (int i = 0; i < rank; i++) {
@@ -156,8 +157,8 @@ enum qd_code qc_image_geometry(const struct qc_preprocess *options, int width, i
     QD_TRY(check_side("image width", w, max_side, label, err));
     QD_TRY(check_side("image height", h, max_side, label, err));
     QD_TRY(resized_size(options, &w, &h, max_side, label, err));
-    struct qc_image_geometry g = {.resized_width = (int)w, .resized_height = (int)h,
-                                  .width = (int)w, .height = (int)h};
+    struct qc_image_geometry g = {
+        .resized_width = (int)w, .resized_height = (int)h, .width = (int)w, .height = (int)h};
     if (options->crop_width != 0 || options->crop_height != 0) {
         if (options->crop_width < 1 || options->crop_height < 1 || options->crop_width > w ||
             options->crop_height > h) {

@@ -36,7 +36,6 @@ struct qc_image_geometry {
 };
 QD_MUST_CHECK enum qd_code qc_image_geometry(const struct qc_preprocess *options, int width,
                                              int height, uint32_t max_side, const char *label,
-                                             struct qc_image_geometry *ret,
-                                             struct qd_error *err);
+                                             struct qc_image_geometry *ret, struct qd_error *err);
 
 #endif

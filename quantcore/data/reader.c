@@ -17,7 +17,7 @@
 /* Exactly one of arrays, samples and parts is set. */
 struct qc_reader {
     char *path, *label;
-    struct qc_reader_options options; /* inputs points to `inputs` */
+    struct qc_reader_options options;                    /* inputs points to `inputs` */
     struct qc_reader_input inputs[QC_READER_MAX_INPUTS]; /* names are owned */
     struct qc_array_set *arrays;
     struct qc_sample_set *samples;
@@ -97,7 +97,8 @@ static enum qd_code reader_new(const char *path, const char *label,
     return QD_OK;
 }
 
-/* --- formats ---------------------------------------------------------------------------------- */
+/* --- formats ----------------------------------------------------------------------------------
+ */
 
 static bool is_tar(const uint8_t *bytes, size_t n)
 {
@@ -134,11 +135,11 @@ static enum qd_code open_array(struct qc_reader *reader, bool gz, bool npy, stru
                           "%s: a single array fills one input, the network has %d; use .npz",
                           reader->label, reader->options.n_inputs);
     }
-    QD_TRY(gz ? qc_source_open_gz(reader->path, reader->label, &reader->options.limits, &source,
-                                  err)
-              : qc_source_open_file(reader->path, reader->label, &source, err));
-    enum qd_code code = npy ? qc_npy_read_header(source, &header, err)
-                            : qc_idx_read_header(source, &header, err);
+    QD_TRY(
+        gz ? qc_source_open_gz(reader->path, reader->label, &reader->options.limits, &source, err)
+           : qc_source_open_file(reader->path, reader->label, &source, err));
+    enum qd_code code =
+        npy ? qc_npy_read_header(source, &header, err) : qc_idx_read_header(source, &header, err);
     if (code == QD_OK) {
         code = qc_array_set_new(&reader->options, &reader->arrays, err);
     }
@@ -229,8 +230,8 @@ static enum qd_code open_npz_labels(struct qc_reader *reader, const struct qc_me
         return QD_OK;
     }
     QD_TRY(open_npz_array(reader, list, (size_t)member, &source, &header, err));
-    enum qd_code code = qc_labels_read(source, &header, qc_array_set_count(reader->arrays),
-                                       &reader->labels, err);
+    enum qd_code code =
+        qc_labels_read(source, &header, qc_array_set_count(reader->arrays), &reader->labels, err);
     qc_source_free(source);
     return code;
 }
@@ -375,7 +376,8 @@ enum qd_code qc_reader_open(const char *path, const char *label,
     return QD_OK;
 }
 
-/* --- several files ---------------------------------------------------------------------------- */
+/* --- several files ----------------------------------------------------------------------------
+ */
 
 static enum qd_code check_parts(const struct qc_reader *reader, struct qd_error *err)
 {
@@ -459,7 +461,8 @@ enum qd_code qc_reader_concat_take(struct qc_reader **parts, int n, struct qc_re
     return QD_OK;
 }
 
-/* --- samples ---------------------------------------------------------------------------------- */
+/* --- samples ----------------------------------------------------------------------------------
+ */
 
 int64_t qc_reader_count(const struct qc_reader *reader)
 {
@@ -490,7 +493,9 @@ static enum qd_code check_finite(const struct qc_reader *reader, float *const *o
                 return qd_fail_on(err, QD_INVALID, reader->inputs[i].name,
                                   "%s: input %s, sample %" PRId64 ", element %zu is %s",
                                   reader->label, reader->inputs[i].name, reader->index, e,
-                                  isnan(out[i][e]) ? "NaN" : out[i][e] > 0 ? "+Inf" : "-Inf");
+                                  isnan(out[i][e]) ? "NaN"
+                                  : out[i][e] > 0  ? "+Inf"
+                                                   : "-Inf");
             }
         }
     }

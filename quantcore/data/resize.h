@@ -1,8 +1,11 @@
 /* Resampling of 8-bit images, in the arithmetic of Pillow's Image.resize (BILINEAR, BICUBIC):
  * the filter's support grows with the scale when an image shrinks, weights are normalised per
  * output pixel and rounded to 22 fraction bits, columns are resampled first and rounded to
- * 8 bits, then rows. (Pillow, src/libImaging/Resample.c, describes the method; networks are
- * trained on what it makes.) Bicubic: Keys' kernel with a = -0.5. */
+ * 8 bits, then rows. (Pillow, src/libImaging/Resample.c, describes the method.) Bicubic: Keys'
+ * kernel with a = -0.5.
+ * Measured against Pillow 13.0.0: the same bytes, except where it takes rows first (height
+ * shrinks while width grows, or an image over about twice as high as wide shrinks): there the
+ * rounding between the passes differs, by up to 21 levels on noise. */
 #ifndef QC_RESIZE_H
 #define QC_RESIZE_H
 

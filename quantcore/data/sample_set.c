@@ -19,9 +19,9 @@ struct qc_sample_set {
     int64_t dim[QC_READER_MAX_RANK]; /* every sample as stored, of the input's rank */
     size_t elements;
     struct qc_prep prep;
-    float *scratch;            /* one sample as stored */
-    char where[512];           /* "file: member name": the label of what is being read */
-    struct qc_source *source;  /* .npy members: over the member's bytes */
+    float *scratch;           /* one sample as stored */
+    char where[512];          /* "file: member name": the label of what is being read */
+    struct qc_source *source; /* .npy members: over the member's bytes */
     struct qc_image decoded, resized;
     struct qc_resizer resizer;
 };
@@ -70,12 +70,11 @@ static enum qd_code match(struct qc_sample_set *set, const int64_t *dim, int ran
     if (qc_shape_match(dim, rank, want, set->input.rank, ret_full)) {
         return QD_OK;
     }
-    return qd_fail_on(err, QD_INVALID, set->input.name,
-                      "%s: sample has shape %s%s; input %s needs %s", set->where,
-                      qc_shape_text(dim, rank, have_text, sizeof(have_text)),
-                      set->is_npy ? "" : " (height, width, channels after resize and crop)",
-                      set->input.name,
-                      qc_shape_text(want, set->input.rank, want_text, sizeof(want_text)));
+    return qd_fail_on(
+        err, QD_INVALID, set->input.name, "%s: sample has shape %s%s; input %s needs %s",
+        set->where, qc_shape_text(dim, rank, have_text, sizeof(have_text)),
+        set->is_npy ? "" : " (height, width, channels after resize and crop)", set->input.name,
+        qc_shape_text(want, set->input.rank, want_text, sizeof(want_text)));
 }
 
 /* Shape of a member against `want`, from its header alone. */

@@ -12,7 +12,7 @@
 #include <zlib.h>
 
 #define BLOCK (64 * 1024)
-#define MIB (1024 * 1024)
+#define MIB   (1024 * 1024)
 
 enum source_kind { SOURCE_FILE, SOURCE_GZ, SOURCE_ZIP, SOURCE_BYTES };
 
@@ -69,8 +69,8 @@ enum qd_code qc_budget_add(struct qc_budget *budget, const char *label, const ch
     if (budget->check_ratio && budget->total_bytes > MIB &&
         budget->total_bytes / limits->max_ratio > budget->stored_bytes) {
         return qd_fail_on(err, QD_LIMIT_EXCEEDED, label,
-                          "%s: %" PRIu64 " bytes came out of %" PRIu64
-                          ", more than %" PRIu64 " to 1 (limit max_ratio)",
+                          "%s: %" PRIu64 " bytes came out of %" PRIu64 ", more than %" PRIu64
+                          " to 1 (limit max_ratio)",
                           label, budget->total_bytes, budget->stored_bytes, limits->max_ratio);
     }
     return QD_OK;
@@ -326,8 +326,7 @@ static enum qd_code gz_read(struct qc_source *source, uint8_t *out, size_t n, si
         const char *text = gzerror(source->gz, &status);
         if (got < 0 || (status != Z_OK && status != Z_STREAM_END)) {
             return qd_fail_on(err, QD_INVALID, source->label, "%s: gzip stream damaged: %s",
-                              source->label,
-                              status == Z_BUF_ERROR ? "it ends too early" : text);
+                              source->label, status == Z_BUF_ERROR ? "it ends too early" : text);
         }
         if (got == 0) {
             break;
@@ -344,8 +343,8 @@ static enum qd_code zip_read(struct qc_source *source, uint8_t *out, size_t n, s
 {
     size_t done = 0;
     while (done < n) {
-        la_ssize_t got = archive_read_data(source->zip, out + done,
-                                           n - done < BLOCK ? n - done : BLOCK);
+        la_ssize_t got =
+            archive_read_data(source->zip, out + done, n - done < BLOCK ? n - done : BLOCK);
         if (got < 0) {
             return zip_fail(source, err);
         }

@@ -8,7 +8,7 @@
 
 #include "quantcore/data/reader.h"
 
-#define QC_SOURCE_UNKNOWN UINT64_MAX
+#define QC_SOURCE_UNKNOWN  UINT64_MAX
 #define QC_MEMBER_NAME_MAX 1024 /* bytes in the name of an archive's member */
 
 /* Decompressed bytes counted against the limits; also used by the archive reader. */

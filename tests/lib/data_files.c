@@ -14,12 +14,12 @@
 
 static char folder[64];
 
-#define MUST(condition)                                                          \
-    do {                                                                         \
-        if (!(condition)) {                                                      \
-            fprintf(stderr, "%s:%d: %s failed\n", __FILE__, __LINE__, #condition); \
-            abort();                                                             \
-        }                                                                        \
+#define MUST(condition)                                                                          \
+    do {                                                                                         \
+        if (!(condition)) {                                                                      \
+            fprintf(stderr, "%s:%d: %s failed\n", __FILE__, __LINE__, #condition);               \
+            abort();                                                                             \
+        }                                                                                        \
     } while (0)
 
 void test_bytes_add(struct test_bytes *b, const void *data, size_t n)
@@ -72,8 +72,8 @@ struct test_bytes test_npy(const char *descr, const char *order, const char *sha
 {
     char text[512];
     struct test_bytes b = {0};
-    int used = snprintf(text, sizeof(text),
-                        "{'descr': '%s', 'fortran_order': %s, 'shape': %s, }", descr, order, shape);
+    int used = snprintf(text, sizeof(text), "{'descr': '%s', 'fortran_order': %s, 'shape': %s, }",
+                        descr, order, shape);
     int total = (10 + used + 1 + 63) / 64 * 64;
     memset(text + used, ' ', (size_t)(total - 10 - used));
     text[total - 11] = '\n';
@@ -91,9 +91,9 @@ char *test_write_archive(const char *name, enum test_archive format,
     struct archive *a = archive_write_new();
     if (format == TEST_ZIP || format == TEST_ZIP_STORED) {
         MUST(archive_write_set_format_zip(a) == ARCHIVE_OK);
-        MUST(archive_write_set_options(a, format == TEST_ZIP ? "zip:compression=deflate"
-                                                             : "zip:compression=store") ==
-             ARCHIVE_OK);
+        MUST(archive_write_set_options(a, format == TEST_ZIP
+                                              ? "zip:compression=deflate"
+                                              : "zip:compression=store") == ARCHIVE_OK);
     } else {
         MUST(archive_write_set_format_pax_restricted(a) == ARCHIVE_OK);
         if (format != TEST_TAR) {
@@ -133,8 +133,8 @@ char *test_write_gz(const char *name, const void *data, size_t n)
 
 struct test_bytes test_png(const uint8_t *pixels, int width, int height, int channels)
 {
-    png_image image = {.version = PNG_IMAGE_VERSION, .width = (png_uint_32)width,
-                       .height = (png_uint_32)height};
+    png_image image = {
+        .version = PNG_IMAGE_VERSION, .width = (png_uint_32)width, .height = (png_uint_32)height};
     png_alloc_size_t size = 0;
     struct test_bytes b = {0};
     image.format = channels == 1   ? PNG_FORMAT_GRAY

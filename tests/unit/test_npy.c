@@ -26,15 +26,16 @@ static struct test_bytes wrap(int major, const char *text, const void *data, siz
 {
     struct test_bytes b = {0};
     size_t length = strlen(text);
-    uint8_t head[12] = {0x93, 'N', 'U', 'M', 'P', 'Y', (uint8_t)major, 0,
-                        (uint8_t)length, (uint8_t)(length >> 8), 0, 0};
+    uint8_t head[12] = {
+        0x93, 'N', 'U', 'M', 'P', 'Y', (uint8_t)major, 0, (uint8_t)length, (uint8_t)(length >> 8),
+        0,    0};
     test_bytes_add(&b, head, major == 1 ? 10 : 12);
     test_bytes_add(&b, text, length);
     test_bytes_add(&b, data, n);
     return b;
 }
 
-#define DICT(descr, order, shape) \
+#define DICT(descr, order, shape)                                                                \
     "{'descr': '" descr "', 'fortran_order': " order ", 'shape': " shape ", }\n"
 
 static void check_refused(const char *text, size_t n, enum qd_code code, const char *needle)
@@ -255,9 +256,9 @@ START_TEST(npy_writer__written_then_parsed__same_and_complete)
     ck_assert_int_eq(qc_npy_writer_open(path, QC_ELEMENT_F32, shape, 2, &writer, NULL), QD_OK);
     ck_assert_int_eq(qc_npy_writer_close(writer, &err), QD_INVALID);
     ck_assert_ptr_nonnull(strstr(err.message, "0 elements written of 6"));
-    ck_assert_int_eq(qc_npy_writer_open("/nonexistent/x.npy", QC_ELEMENT_F32, shape, 2, &writer,
-                                        &err),
-                     QD_NOT_FOUND);
+    ck_assert_int_eq(
+        qc_npy_writer_open("/nonexistent/x.npy", QC_ELEMENT_F32, shape, 2, &writer, &err),
+        QD_NOT_FOUND);
     free(path);
     test_files_done();
 }

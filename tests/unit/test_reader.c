@@ -10,7 +10,7 @@
 #include "quantcore/data/reader.h"
 #include "tests/lib/data_files.h"
 
-#define N 5
+#define N        5
 #define ELEMENTS 12 /* [1,3,4] */
 
 static struct qc_reader_input input_134 = {.name = "x", .rank = 3, .dim = {1, 3, 4}};
@@ -147,9 +147,9 @@ START_TEST(open__shapes__ones_may_differ_the_rest_may_not)
         const char *shape;
         bool ok;
     } cases[] = {
-        {"(5, 1, 3, 4)", true},    {"(5, 3, 4)", true},  {"(5, 1, 1, 3, 4)", true},
-        {"(5, 3, 4, 1)", true},    {"(5, 4, 3)", false}, {"(5, 12)", false},
-        {"(5, 2, 6)", false},      {"(60,)", false},     {"(5, 3, 1, 4)", true},
+        {"(5, 1, 3, 4)", true},     {"(5, 3, 4)", true},  {"(5, 1, 1, 3, 4)", true},
+        {"(5, 3, 4, 1)", true},     {"(5, 4, 3)", false}, {"(5, 12)", false},
+        {"(5, 2, 6)", false},       {"(60,)", false},     {"(5, 3, 1, 4)", true},
         {"(5, 1, 3, 2, 2)", false},
     };
     for (size_t i = 0; i < QD_COUNT_OF(cases); i++) {
@@ -399,9 +399,13 @@ START_TEST(preprocess__layouts_order_and_arithmetic__by_definition)
             memcpy(input.dim, (int64_t[]){2, 2, 3}, 3 * sizeof(int64_t));
         }
         struct qc_reader_options options = {.inputs = &input, .n_inputs = 1};
-        options.preprocess = (struct qc_preprocess){.source_is_hwc = true, .to_hwc = to_hwc,
-                                                    .bgr = bgr, .has_scale = true,
-                                                    .scale = 1.0F / 255, .n_mean = 3, .n_std = 3};
+        options.preprocess = (struct qc_preprocess){.source_is_hwc = true,
+                                                    .to_hwc = to_hwc,
+                                                    .bgr = bgr,
+                                                    .has_scale = true,
+                                                    .scale = 1.0F / 255,
+                                                    .n_mean = 3,
+                                                    .n_std = 3};
         memcpy(options.preprocess.mean, mean, sizeof(mean));
         memcpy(options.preprocess.std, std, sizeof(std));
         struct qc_reader *reader = NULL;
