@@ -29,6 +29,13 @@ const struct daemon_setting daemon_settings[] = {
      "bytes of one upload"},
     {"min_free", DAEMON_SIZE, 0, 1ull << 50, NULL, "256M", AT(min_free),
      "bytes that stay free on the disk: uploads beyond are refused"},
+    {"workers", DAEMON_NUMBER, 1, 64, NULL, "1", AT(workers),
+     "jobs that run at the same time, each in a process of its own"},
+    {"job_threads", DAEMON_NUMBER, 1, 256, NULL, "2", AT(job_threads), "threads of one job"},
+    {"job_memory", DAEMON_SIZE, 0, 1ull << 50, NULL, "8G", AT(job_memory),
+     "address space of one job's process; 0: no limit"},
+    {"job_deadline", DAEMON_NUMBER, 0, 30 * 86400, NULL, "86400", AT(job_deadline),
+     "seconds that one attempt of a job may take; 0: no limit"},
     {"drain_timeout", DAEMON_NUMBER, 0, 3600, NULL, "20", AT(drain_timeout),
      "seconds that requests under way get after SIGTERM"},
 };

@@ -21,6 +21,9 @@ struct daemon_config {
     uint64_t body_rate_min; /* bytes a second */
     uint64_t body_max;      /* bytes */
     uint64_t min_free;      /* bytes */
+    uint64_t workers, job_threads;
+    uint64_t job_memory;    /* bytes */
+    uint64_t job_deadline;  /* s */
 };
 
 enum daemon_type {

@@ -12,12 +12,14 @@
 #include "api/api_jobs.h"
 #include "api/api_server.h"
 #include "daemon/daemon_log.h"
+#include "worker/worker.h"
 
 struct daemon {
     const struct daemon_config *config;
     struct daemon_log log;
     struct api_app app;
     struct store *store;
+    struct worker_pool *pool;
     struct api_server *server;
     uv_loop_t loop;
     uv_poll_t poll;     /* the server's epoll descriptor */
@@ -26,6 +28,8 @@ struct daemon {
     uv_signal_t sigint, sigterm;
     int64_t drain_until_ms;
     bool draining, stopping;
+    bool pool_idle;     /* no child is left: the pool may be freed */
+    bool hurry;         /* do not wait for requests any more */
 };
 
 static void stop(struct daemon *d)
@@ -53,7 +57,7 @@ static void run_server(struct daemon *d)
     } else {
         (void)uv_timer_start(&d->timer, on_timer, (uint64_t)again_ms, 0);
     }
-    if (d->draining && api_server_in_flight(d->server) == 0) {
+    if (d->draining && d->pool_idle && (d->hurry || api_server_in_flight(d->server) == 0)) {
         stop(d);
     }
 }
@@ -74,14 +78,21 @@ static void on_tick(uv_timer_t *timer)
 {
     struct daemon *d = timer->data;
     api_server_tick(d->server);
-    if (d->draining && (int64_t)uv_now(&d->loop) >= d->drain_until_ms) {
+    if (d->draining && !d->hurry && (int64_t)uv_now(&d->loop) >= d->drain_until_ms) {
         daemon_log_print(&d->log, DAEMON_WARN, "%u requests did not end in %llu s",
                          api_server_in_flight(d->server),
                          (unsigned long long)d->config->drain_timeout);
-        stop(d);
-        return;
+        d->hurry = true;
     }
     run_server(d);
+}
+
+static void on_pool_idle(void *arg)
+{
+    struct daemon *d = arg;
+    d->pool_idle = true;
+    /* Not here: the server runs from the top level of the loop only. */
+    (void)uv_timer_start(&d->timer, on_timer, 0, 0);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -91,12 +102,15 @@ static void on_signal(uv_signal_t *handle, int number)
                      number == SIGINT ? "SIGINT" : "SIGTERM",
                      d->draining ? "stopping at once" : "draining");
     if (d->draining) {
-        stop(d);
+        d->hurry = true;
+        run_server(d);
         return;
     }
     d->draining = true;
     d->drain_until_ms = (int64_t)uv_now(&d->loop) + 1000 * (int64_t)d->config->drain_timeout;
     api_server_drain(d->server);
+    /* Running jobs are stopped and go back to the queue: the next start takes them up again. */
+    worker_pool_drain(d->pool, true, on_pool_idle, d);
     run_server(d);
 }
 
@@ -130,6 +144,55 @@ static bool check_data(void *context, char *ret_detail, size_t size)
     }
     (void)snprintf(ret_detail, size, "folder of the state: %s", strerror(errno));
     return false;
+}
+
+/* --- jobs ------------------------------------------------------------------------------------- */
+
+static void on_job_change(void *arg, const char *job)
+{
+    struct daemon *d = arg;
+    (void)job;
+    if (d->server != NULL && !d->stopping) {
+        api_server_wake_all(d->server);
+        (void)uv_timer_start(&d->timer, on_timer, 0, 0);
+    }
+}
+
+static void on_job_log(void *arg, const char *job, const char *message)
+{
+    const struct daemon *d = arg;
+    const struct daemon_field fields[] = {{"job", job, 0}, {"text", message, 0}};
+    daemon_log_write(&d->log, DAEMON_INFO, "job", fields, 2);
+}
+
+static void on_queued(void *context)
+{
+    struct daemon *d = context;
+    worker_pool_kick(d->pool);
+}
+
+static void on_cancel(void *context, const char *job)
+{
+    struct daemon *d = context;
+    worker_pool_cancel(d->pool, job);
+}
+
+static enum qd_code start_pool(struct daemon *d, struct qd_error *err)
+{
+    const struct worker_settings settings = {
+        .n_workers = (unsigned)d->config->workers,
+        .threads = (unsigned)d->config->job_threads,
+        .deadline_s = (unsigned)d->config->job_deadline,
+        .heartbeat_timeout_s = 60,
+        .memory_limit = d->config->job_memory,
+        .on_change = on_job_change,
+        .on_log = on_job_log,
+        .arg = d,
+    };
+    d->app.on_queued = on_queued;
+    d->app.on_cancel = on_cancel;
+    d->app.context = d;
+    return worker_pool_new(&d->loop, d->store, &settings, &d->pool, err);
 }
 
 static enum qd_code open_store(struct daemon *d, struct qd_error *err)
@@ -193,7 +256,6 @@ static enum qd_code start_loop(struct daemon *d, struct qd_error *err)
     rc = rc != 0 ? rc : uv_signal_start(&d->sigterm, on_signal, SIGTERM);
     if (rc != 0) {
         stop(d);
-        (void)uv_run(&d->loop, UV_RUN_DEFAULT);
         return qd_fail(err, QD_INTERNAL, "start the event loop: %s", uv_strerror(rc));
     }
     return QD_OK;
@@ -219,6 +281,7 @@ enum qd_code daemon_serve(const struct daemon_config *config, struct qd_error *e
     }
     enum qd_code code = daemon_config_listen(config, host, &port, err);
     code = code == QD_OK ? open_store(&d, err) : code;
+    code = code == QD_OK ? start_pool(&d, err) : code;
     code = code == QD_OK ? start_server(&d, host, port, err) : code;
     code = code == QD_OK ? start_loop(&d, err) : code;
     if (code == QD_OK) {
@@ -226,8 +289,13 @@ enum qd_code daemon_serve(const struct daemon_config *config, struct qd_error *e
         (void)fflush(stdout);
         daemon_log_print(&d.log, DAEMON_INFO, "quantd %s listening on %s", DAEMON_VERSION,
                          api_server_url(d.server));
+        worker_pool_kick(d.pool);
+        (void)uv_run(&d.loop, UV_RUN_DEFAULT);
+    } else if (d.pool != NULL) {
+        worker_pool_drain(d.pool, true, NULL, NULL); /* closes its timer, which the loop holds */
         (void)uv_run(&d.loop, UV_RUN_DEFAULT);
     }
+    worker_pool_free(d.pool);
     api_server_free(d.server);
     store_close(d.store);
     (void)uv_loop_close(&d.loop);
