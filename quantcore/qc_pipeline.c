@@ -37,7 +37,8 @@ static enum qd_code begin_phase(struct qc_pipeline *p, enum qc_phase phase, stru
 static void free_states(void *arg)
 {
     struct qc_pipeline *p = arg;
-    for (int i = 0; p->states != NULL && i < p->job->threads.n_threads; i++) {
+    /* The job is the caller's and may be gone by now; the report lives in the arena. */
+    for (int i = 0; p->states != NULL && i < p->report->n_threads; i++) {
         qc_exec_state_free(p->states[i]);
     }
 }
