@@ -24,6 +24,7 @@ static int run_help(int argc, char **argv);
 static const struct command commands[] = {
     {"serve", run_serve, "answer HTTP requests until SIGTERM"},
     {"quantize", cmd_quantize, "quantize a model with calibration data, without a server"},
+    {"run", cmd_run, "run a model on samples: f32 or integer engine"},
     {"inspect", cmd_inspect, "tell what a model is and whether it can be quantized"},
     {"worker", run_worker, "run one job; the daemon starts it, people do not"},
     {"version", run_version, "print the version"},
