@@ -5,7 +5,9 @@
  * and fits it: Conv, Gemm and MatMul with constant weights, Add, Mul and Concat of data tensors.
  * Operators that move elements (QC_IS_PASS) follow their tensors. The rest stays f32, with the
  * reason in words. Behind the last Conv, Gemm or MatMul everything stays f32 and that node gives
- * f32 itself, unless quantize_last_output: INT8 gains nothing there and costs accuracy.
+ * f32 itself, unless quantize_last_output: INT8 gains nothing there and costs accuracy. (This
+ * engine runs such a node in INT8; ONNX Runtime does so for Gemm and MatMul, and computes a Conv
+ * in f32 from the dequantized tensors.)
  *
  * Tensors. Quantized are the data inputs and the outputs of integer operators. All tensors that
  * an element-moving operator joins are one group with one pair (scale, zero point): kernels then
