@@ -39,7 +39,8 @@ struct qc_exec_options {
 };
 
 /* The graph must be linked and inferred and must outlive the program. QD_UNSUPPORTED names node
- * and operator when there is no implementation for its types. */
+ * and operator when there is no implementation for its types; QD_LIMIT_EXCEEDED when a thread's
+ * buffer or scratch would pass 4 GiB. */
 QD_MUST_CHECK enum qd_code qc_exec_build(const struct qc_graph *g,
                                          const struct qc_exec_options *options,
                                          struct qd_arena *arena, struct qc_exec **ret,

@@ -57,6 +57,7 @@ static void want_inputs(struct plan *p, const struct qc_node *n)
 /* ---- slots ------------------------------------------------------------------------------------- */
 
 #define MAX_SLOT_BYTES ((size_t)1 << 40)
+#define MAX_BUFFER_BYTES ((size_t)1 << 32) /* of one thread */
 
 static bool padded_size_fits(const struct qc_view *v, const int pad[4])
 {
@@ -408,5 +409,11 @@ enum qd_code qc_exec_plan(struct qc_exec *exec, const bool *keep, struct qd_aren
         }
     }
     keep_alive(&p, keep);
-    return assign_offsets(&p, err);
+    QD_TRY(assign_offsets(&p, err));
+    if (exec->buffer_size > MAX_BUFFER_BYTES || exec->scratch_size > MAX_BUFFER_BYTES) {
+        return qd_fail(err, QD_LIMIT_EXCEEDED,
+                       "a run needs %zu bytes of values and %zu of scratch, more than %zu",
+                       exec->buffer_size, exec->scratch_size, MAX_BUFFER_BYTES);
+    }
+    return QD_OK;
 }

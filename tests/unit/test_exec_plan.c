@@ -1,0 +1,143 @@
+#include "tests/unit/exec_fixture.h"
+
+Suite *test_exec_plan_suite(void);
+
+enum { N_NODES = 24, CHANNELS = 5, SIDE = 6 };
+
+static int pick(struct fixture *f, int n)
+{
+    f->random = f->random * 1664525u + 1013904223u;
+    return (int)(f->random >> 8) % n;
+}
+
+/* One more node on values made so far, all [1,5,6,6]: convolutions with several borders, pools,
+ * elementwise operators, and a Transpose that forces row-major. */
+static int random_node(struct fixture *f, const int *values, int n)
+{
+    struct qc_shape shape = SHAPE4(1, CHANNELS, SIDE, SIDE);
+    int a = values[pick(f, n)], b = values[pick(f, n)], y = value_new(f, QC_F32, shape);
+    int kind = pick(f, 6);
+    if (kind < 2) {
+        int k = 1 + 2 * pick(f, 3), group = kind == 0 ? 1 : CHANNELS;
+        int w = constant_new(f, QC_F32, SHAPE4(CHANNELS, CHANNELS / group, k, k), NULL);
+        struct qc_node *c = NODE(f, QC_OP_CONV, y, a, w);
+        INTS(f, c, "pads", k / 2, k / 2, k / 2, k / 2);
+        attr_int(f, c, "group", group);
+        c->clamp = (struct qc_clamp){true, -1.0f, 1.0f};
+    } else if (kind == 2) {
+        struct qc_node *p = NODE(f, QC_OP_MAX_POOL, y, a);
+        INTS(f, p, "kernel_shape", 3, 3);
+        INTS(f, p, "pads", 1, 1, 1, 1);
+    } else if (kind == 3) {
+        INTS(f, NODE(f, QC_OP_TRANSPOSE, y, a), "perm", 0, 1, 3, 2);
+    } else {
+        NODE(f, kind == 4 ? QC_OP_ADD : QC_OP_MUL, y, a, b)->clamp =
+            (struct qc_clamp){true, -1.0f, 1.0f};
+    }
+    return y;
+}
+
+static size_t run_kept(struct fixture *f, const bool *keep, const float *x, float *out)
+{
+    struct qc_kernels kernels;
+    struct qc_exec *exec = NULL;
+    struct qc_exec_state *state = NULL;
+    const void *inputs[1] = {x};
+    qc_kernels_init(&kernels, qc_isa_detect());
+    struct qc_exec_options options = {.kernels = &kernels, .keep = keep};
+    OK(qc_exec_build(f->g, &options, &f->arena, &exec, &f->err));
+    OK(qc_exec_state_new(exec, &state, &f->err));
+    OK(qc_exec_run(exec, state, inputs, NULL, NULL, &f->err));
+    OK(qc_exec_run(exec, state, inputs, NULL, NULL, &f->err));
+    qc_exec_output(exec, state, 0, out);
+    size_t size = qc_exec_buffer_size(exec);
+    qc_exec_state_free(state);
+    return size;
+}
+
+/* Sharing memory must not change a bit; neither may a border or a layout. */
+START_TEST(qc_exec_build__random_graph__reuse_of_memory_changes_nothing)
+{
+    struct fixture fixture, *f = &fixture;
+    int values[N_NODES + 1];
+    bool keep[4 * N_NODES];
+    float shared[CHANNELS * SIDE * SIDE], apart[CHANNELS * SIDE * SIDE];
+    fixture_init(f);
+    f->random = (uint32_t)_i * 7919u + 1;
+    struct qc_shape shape = SHAPE4(1, CHANNELS, SIDE, SIDE);
+    values[0] = value_new(f, QC_F32, shape);
+    const float *x = tensor_new(f, QC_F32, shape, NULL)->data;
+    for (int i = 0; i < N_NODES; i++) {
+        values[i + 1] = random_node(f, values, i + 1);
+    }
+    graph_io(f, 1, &values[0], 1, &values[N_NODES]);
+    ck_assert_int_le(f->g->n_values, 4 * N_NODES);
+    memset(keep, 1, sizeof(keep));
+    size_t small = run_kept(f, NULL, x, shared), large = run_kept(f, keep, x, apart);
+    ck_assert_mem_eq(shared, apart, sizeof(shared));
+    ck_assert_uint_lt(small, large);
+    fixture_done(f);
+}
+END_TEST
+
+/* Every node by itself on constants (row-major, no plan) against the program. */
+START_TEST(qc_exec_build__random_graph__equals_node_by_node)
+{
+    struct fixture fixture, *f = &fixture;
+    int values[N_NODES + 1];
+    float got[CHANNELS * SIDE * SIDE];
+    const struct qc_tensor *out[1];
+    fixture_init(f);
+    f->random = (uint32_t)_i * 104729u + 3;
+    struct qc_shape shape = SHAPE4(1, CHANNELS, SIDE, SIDE);
+    values[0] = value_new(f, QC_F32, shape);
+    struct qc_tensor *x = tensor_new(f, QC_F32, shape, NULL);
+    for (int i = 0; i < N_NODES; i++) {
+        values[i + 1] = random_node(f, values, i + 1);
+    }
+    graph_io(f, 1, &values[0], 1, &values[N_NODES]);
+    (void)run_kept(f, NULL, x->data, got);
+    f->g->values[values[0]].constant = x;
+    for (int i = 0; i < N_NODES; i++) {
+        OK(qc_exec_eval_node(f->g, i, &f->arena, out, &f->err));
+        f->g->values[f->g->nodes[i].outputs[0]].constant = out[0];
+    }
+    ck_assert_mem_eq(got, out[0]->data, sizeof(got));
+    fixture_done(f);
+}
+END_TEST
+
+START_TEST(qc_exec_build__hostile_pads__are_refused)
+{
+    static const int64_t pads[][4] = {
+        {INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX}, {-1, 0, 0, 0}, {INT32_MIN, 1, 1, 1}};
+    struct fixture fixture, *f = &fixture;
+    struct qc_kernels kernels;
+    struct qc_exec *exec = NULL;
+    fixture_init(f);
+    qc_kernels_init(&kernels, QC_ISA_REF);
+    int rank = _i / 3 == 0 ? 4 : 3; /* rank 3: the staged copy */
+    struct qc_shape shape = SHAPE4(1, 1, 8, 8), ws = SHAPE4(1, 1, 1, 1);
+    shape.rank = ws.rank = rank;
+    int x = value_new(f, QC_F32, shape), y = value_new(f, QC_F32, shape);
+    attr_ints(f, NODE(f, QC_OP_CONV, y, x, constant_new(f, QC_F32, ws, NULL)), "pads",
+              rank == 4 ? 4 : 2, pads[_i % 3]);
+    graph_io(f, 1, &x, 1, &y);
+    struct qc_exec_options options = {.kernels = &kernels};
+    enum qd_code code = qc_exec_build(f->g, &options, &f->arena, &exec, &f->err);
+    ck_assert_msg(code == QD_UNSUPPORTED || code == QD_LIMIT_EXCEEDED, "case %d: %d",
+                  _i, (int)code);
+    fixture_done(f);
+}
+END_TEST
+
+Suite *test_exec_plan_suite(void)
+{
+    Suite *suite = suite_create("test_exec_plan");
+    TCase *c = tcase_create("plan");
+    tcase_add_loop_test(c, qc_exec_build__random_graph__reuse_of_memory_changes_nothing, 0, 40);
+    tcase_add_loop_test(c, qc_exec_build__random_graph__equals_node_by_node, 0, 40);
+    tcase_add_loop_test(c, qc_exec_build__hostile_pads__are_refused, 0, 6);
+    suite_add_tcase(suite, c);
+    return suite;
+}
