@@ -112,7 +112,7 @@ static enum qd_code read_calibration(const json_t *row, struct qd_arena *arena,
                                      struct store_calibration *c, struct qd_error *err)
 {
     QD_TRY(get_text(row, "tensor", true, arena, &c->tensor, err));
-    QD_TRY(get_text(row, "operator", true, arena, &c->op, err));
+    QD_TRY(get_text(row, "op_type", true, arena, &c->op, err));
     QD_TRY(get_text(row, "dtype", true, arena, &c->dtype, err));
     QD_TRY(get_real(row, "scale", &c->scale, err));
     if (!(c->scale > 0) || isinf(c->scale)) {
@@ -125,7 +125,7 @@ static enum qd_code read_calibration(const json_t *row, struct qd_arena *arena,
     QD_TRY(get_real(row, "hi", &c->hi, err));
     QD_TRY(get_real(row, "min", &c->min, err));
     QD_TRY(get_real(row, "max", &c->max, err));
-    QD_TRY(get_real(row, "saturated", &c->saturated, err));
+    QD_TRY(get_real(row, "clipped_share", &c->saturated, err));
     return get_json(row, "extra", arena, &c->extra, err);
 }
 
@@ -133,13 +133,13 @@ static enum qd_code read_layer(const json_t *row, struct qd_arena *arena, struct
                                struct qd_error *err)
 {
     QD_TRY(get_text(row, "node", true, arena, &l->node, err));
-    QD_TRY(get_text(row, "op", true, arena, &l->op, err));
+    QD_TRY(get_text(row, "op_type", true, arena, &l->op, err));
     QD_TRY(get_text(row, "precision", true, arena, &l->precision, err));
     QD_TRY(get_text(row, "reason", false, arena, &l->reason, err));
     QD_TRY(get_real(row, "local_sqnr_db", &l->local_sqnr_db, err));
     QD_TRY(get_real(row, "cumulative_sqnr_db", &l->cumulative_sqnr_db, err));
     QD_TRY(get_real(row, "cosine", &l->cosine, err));
-    QD_TRY(get_real(row, "max_abs_error", &l->max_abs_error, err));
+    QD_TRY(get_real(row, "max_error", &l->max_abs_error, err));
     return get_json(row, "extra", arena, &l->extra, err);
 }
 

@@ -41,7 +41,7 @@ static void write_scratch(const char *name, const char *text)
 #define RESULT(file)                                                                          \
     "{\"type\":\"result\",\"passed\":true,\"summary\":{\"x\":1},\"artifacts\":[{\"name\":"     \
     "\"model.onnx\",\"file\":\"" file "\",\"content_type\":\"application/onnx\"}],"           \
-    "\"layers\":[{\"node\":\"c\",\"op\":\"Conv\",\"precision\":\"s8\",\"cosine\":0.5}]}"
+    "\"layers\":[{\"node\":\"c\",\"op_type\":\"Conv\",\"precision\":\"s8\",\"cosine\":0.5}]}"
 
 static void child_result(void)
 {
@@ -52,7 +52,7 @@ static void child_result(void)
     worker_channel_phase(&channel, "pass1", NULL) == QD_OK ? (void)0 : _exit(93);
     worker_channel_progress(&channel, 2, 4, "samples", NULL) == QD_OK ? (void)0 : _exit(93);
     write_scratch("out.bin", byte);
-    send_json("{\"type\":\"rows\",\"calibration\":[{\"tensor\":\"t\",\"operator\":\"Conv\","
+    send_json("{\"type\":\"rows\",\"calibration\":[{\"tensor\":\"t\",\"op_type\":\"Conv\","
               "\"dtype\":\"s8\",\"scale\":0.5,\"zero_point\":1,\"count\":9,\"lo\":null}]}");
     send_json(RESULT("out.bin"));
 }
