@@ -101,6 +101,7 @@ unit: $(BUILD)/run_tests $(BUILD)/quantd  ## unit tests only (SUITE=name runs on
 check: $(BUILD)/run_tests $(BUILD)/quantd  ## everything that needs Debian's packages alone
 	$(BUILD)/run_tests
 	timeout 120 tests/integration/test_http.sh $(BUILD)/quantd
+	timeout 300 tests/integration/test_jobs.sh $(BUILD)/quantd
 
 .PHONY: bench
 $(BUILD)/bench_kernels: $(BUILD)/obj/tests/bench/bench_kernels.o $(LIB)

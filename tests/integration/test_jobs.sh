@@ -1,0 +1,168 @@
+#!/bin/bash
+# Submits jobs to the real daemon on a free loopback port: a whole quantization of the example
+# network, refusals, idempotency, cancel, restart. Every wait has a deadline.
+# usage: tests/integration/test_jobs.sh [BINARY]
+set -uo pipefail
+binary=${1:-build/quantd}
+model=examples/fashion-mnist/model.onnx
+work=$(mktemp -d)
+pid=
+failed=0
+passed=0
+
+finish() {
+    if [ -n "$pid" ]; then kill -KILL "$pid" 2> /dev/null; wait "$pid" 2> /dev/null; fi
+    rm -rf "$work"
+}
+trap finish EXIT
+
+same() {
+    if [ "$2" = "$3" ]; then passed=$((passed + 1)); return; fi
+    echo "test_jobs: $1: wanted '$2', got '$3'" >&2
+    head -c 1000 "$work/body" >&2
+    failed=$((failed + 1))
+}
+holds() {
+    if grep -qiE -- "$3" "$2"; then passed=$((passed + 1)); return; fi
+    echo "test_jobs: $1: no /$3/ in:" >&2
+    head -c 2000 "$2" >&2
+    failed=$((failed + 1))
+}
+ask() {
+    : > "$work/body"
+    status=$(curl -sS --max-time 40 -o "$work/body" -D "$work/head" -w '%{http_code}' "$@" 2> "$work/curl")
+}
+field() { sed -nE "s/.*\"$1\":\"([^\"]*)\".*/\1/p" "$work/body" | head -n1; }
+start() {
+    : > "$work/out"
+    "$binary" serve --listen 127.0.0.1:0 --data "$work/data" --min-free 1M > "$work/out" 2>> "$work/log" &
+    pid=$!
+    url=
+    for _ in $(seq 100); do
+        url=$(sed -nE '1s/^quantd listening on (http:.*)$/\1/p' "$work/out")
+        [ -n "$url" ] && return
+        kill -0 "$pid" 2> /dev/null || break
+        sleep 0.1
+    done
+    echo 'test_jobs: the daemon did not start' >&2
+    cat "$work/log" >&2
+    exit 1
+}
+# end SIGNAL: exit code in $rc
+end() {
+    kill "-$1" "$pid"
+    for _ in $(seq 150); do kill -0 "$pid" 2> /dev/null || break; sleep 0.1; done
+    kill -0 "$pid" 2> /dev/null && { echo 'test_jobs: the daemon did not end' >&2; exit 1; }
+    wait "$pid"
+    rc=$?
+    pid=
+}
+# await JOB: its final state in $state
+await() {
+    local deadline=$((SECONDS + 60))
+    state=queued
+    while [ $SECONDS -lt $deadline ]; do
+        ask "$url/v1/jobs/$1?wait=5s"
+        state=$(sed -nE 's/.*"state":"([a-z]*)".*/\1/p' "$work/body")
+        case $state in succeeded | failed | canceled) return ;; esac
+        sleep 0.1
+    done
+}
+
+# 40 grey images of 28x28 in IDX form.
+{
+    printf '\0\0\010\003\0\0\0\050\0\0\0\034\0\0\0\034'
+    # An even spread of values by a rule, so that every run has the same bytes.
+    awk 'BEGIN { for (i = 0; i < 40 * 784; i++) printf "%c", 32 + (i * 7919 + int(i / 784) * 31) % 90 }'
+} > "$work/images"
+config='{"name":"example","preprocess":{"scale":0.00392156862745098}}'
+parts=(-F "model=@$model" -F "calibration=@$work/images")
+
+start
+ask -H 'Idempotency-Key: "a-1"' -F "config=$config;type=application/json" "${parts[@]}" "$url/v1/jobs"
+same submit 201 "$status"
+holds Location "$work/head" '^location: /v1/jobs/j_'
+id=$(sed -nE 's/^\{"id":"([^"]*)".*/\1/p' "$work/body")
+ask -H 'Idempotency-Key: a-1' -F "config=$config;type=application/json" "${parts[@]}" "$url/v1/jobs"
+same 'same key, same request' 200 "$status"
+same 'the same job' "$id" "$(sed -nE 's/^\{"id":"([^"]*)".*/\1/p' "$work/body")"
+ask -H 'Idempotency-Key: a-1' "${parts[@]}" "$url/v1/jobs"
+same 'same key, other request' 422 "$status"
+ask -H 'Idempotency-Key: a b' "${parts[@]}" "$url/v1/jobs"
+same 'bad key' 400 "$status"
+
+ask -F 'config={"nam":"x"}' "${parts[@]}" "$url/v1/jobs"
+same 'unknown field' 422 "$status"
+holds 'it is named' "$work/body" '"pointer":"/nam"'
+ask -F 'config={' "${parts[@]}" "$url/v1/jobs"
+same 'broken JSON' 400 "$status"
+ask -F "model=@$model" "$url/v1/jobs"
+same 'no calibration' 400 "$status"
+ask "${parts[@]}" -F "model=@$model" "$url/v1/jobs"
+same 'two models' 413 "$status"
+ask "${parts[@]}" -F colour=blue "$url/v1/jobs"
+same 'unknown part' 400 "$status"
+ask -F "model=@$model;filename=\"../x\"" "$url/v1/jobs"
+same 'a path as file name' 400 "$status"
+head -c 70000 /dev/zero | tr '\0' ' ' > "$work/long"
+ask -F "config=<$work/long" "${parts[@]}" "$url/v1/jobs"
+same 'long config' 413 "$status"
+ask -H 'Content-Type: multipart/form-data; boundary=b' --data-binary $'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nabc' "$url/v1/jobs"
+same 'no closing boundary' 400 "$status"
+ask -H 'Content-Type: application/json' -d '{}' "$url/v1/jobs"
+same 'other type' 415 "$status"
+ask "$url/v1/jobs/$id?wait=1h"
+same 'bad wait' 400 "$status"
+ask "$url/v1/jobs/j_none"
+same 'unknown job' 404 "$status"
+
+await "$id"
+same 'the job ended' succeeded "$state"
+ask "$url/v1/jobs/$id/artifacts"
+holds artifacts "$work/body" '"name":"model.qdq.onnx"'
+ask "$url/v1/jobs/$id/artifacts/model.qdq.onnx"
+same artifact 200 "$status"
+etag=$(sed -nE 's/^etag: (.*)\r$/\1/Ip' "$work/head")
+same 'ETag is the hash' "\"sha256:$(sha256sum "$work/body" | cut -d' ' -f1)\"" "$etag"
+digest=$(sed -nE 's/^repr-digest: sha-256=:(.*):\r$/\1/Ip' "$work/head" | base64 -d | od -An -v -tx1 | tr -d ' \n')
+same 'Repr-Digest is the hash' "$(sha256sum < "$work/body" | cut -d' ' -f1)" "$digest"
+cp "$work/body" "$work/artifact"
+ask -H "If-None-Match: $etag" "$url/v1/jobs/$id/artifacts/model.qdq.onnx"
+same 'unchanged artifact' 304 "$status"
+ask -r 100-199 "$url/v1/jobs/$id/artifacts/model.qdq.onnx"
+same 'part of the artifact' "206 $(head -c 200 "$work/artifact" | tail -c 100 | sha256sum)" "$status $(sha256sum < "$work/body")"
+ask "$url/v1/jobs/$id/report?format=text"
+same report 200 "$status"
+ask "$url/v1/jobs/$id/calibration?format=csv"
+holds 'calibration table' "$work/body" '^"[^"]+","[^"]*","u8",[0-9.e-]+,'
+ask "$url/v1/jobs/$id/layers"
+holds layers "$work/body" '"precision":"int8"'
+ask -X POST "$url/v1/jobs/$id/cancel"
+same 'cancel after the end' 409 "$status"
+
+printf 'this is no model' > "$work/bad.onnx"
+ask -F "model=@$work/bad.onnx" -F "calibration=@$work/images" "$url/v1/jobs"
+bad=$(sed -nE 's/^\{"id":"([^"]*)".*/\1/p' "$work/body")
+await "$bad"
+same 'a job without a model' failed "$state"
+holds 'who is to blame' "$work/body" '"class":"user"'
+ask "$url/v1/jobs?state=failed"
+holds 'list by state' "$work/body" "\"id\":\"$bad\""
+ask -X DELETE "$url/v1/jobs/$bad"
+same delete 204 "$status"
+ask "$url/v1/jobs/$bad"
+same 'it is gone' 404 "$status"
+
+# What was accepted survives the hardest end.
+ask "${parts[@]}" "$url/v1/jobs"
+last=$(sed -nE 's/^\{"id":"([^"]*)".*/\1/p' "$work/body")
+end KILL 2> /dev/null
+start
+ask "$url/v1/jobs/$id/artifacts/model.qdq.onnx"
+same 'artifact after SIGKILL' "$(sha256sum < "$work/artifact")" "$(sha256sum < "$work/body")"
+await "$last"
+same 'the job of the former run' succeeded "$state"
+end TERM
+same 'exit code' 0 "$rc"
+echo "test_jobs: $passed checks passed, $failed failed"
+[ "$failed" = 0 ]
