@@ -85,9 +85,8 @@ static void clip_window(const struct pool *p, int d, int64_t at, int64_t *ret_st
     if (start < 0) {
         begin = (-start + step - 1) / step;
     }
-    while (end > begin && start + (end - 1) * step >= size) {
-        end--;
-    }
+    int64_t reach = start < size ? (size - 1 - start) / step + 1 : 0; /* taps before the end */
+    end = reach < end ? reach : end;
     *ret_start = start;
     *ret_begin = begin;
     *ret_end = end;
@@ -96,11 +95,9 @@ static void clip_window(const struct pool *p, int d, int64_t at, int64_t *ret_st
 /* Taps of dim d inside the padded input: what counts when the padding is included. */
 static int64_t padded_taps(const struct pool *p, int d, int64_t start)
 {
-    int64_t limit = p->in.dim[2 + d] + p->window.pad[2 + d], n = 0;
-    for (int k = 0; k < p->window.kernel[d]; k++) {
-        n += start + k * p->window.dilation[d] < limit;
-    }
-    return n;
+    int64_t left = p->in.dim[2 + d] + p->window.pad[2 + d] - start, step = p->window.dilation[d];
+    int64_t n = left > 0 ? (left - 1) / step + 1 : 0;
+    return n < p->window.kernel[d] ? n : p->window.kernel[d];
 }
 
 static void pool_pixel(const struct qc_step *step, const struct pool *p, const char *image,

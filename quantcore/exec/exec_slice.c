@@ -158,10 +158,12 @@ static int64_t mirror_index(int64_t i, int64_t dim, bool reflect)
     if (!reflect) {
         return limit(i, 0, dim - 1);
     }
-    while (dim > 1 && (i < 0 || i >= dim)) {
-        i = i < 0 ? -i : 2 * (dim - 1) - i;
+    if (dim == 1) {
+        return 0;
     }
-    return dim > 1 ? i : 0;
+    int64_t period = 2 * (dim - 1), at = i % period;
+    at = at < 0 ? at + period : at;
+    return at < dim ? at : period - at;
 }
 
 static enum qd_code prepare_mirror(const struct qc_prepare *p, const int64_t *pads, bool reflect,
