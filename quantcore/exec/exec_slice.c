@@ -205,9 +205,7 @@ static enum qd_code prepare_fill(const struct qc_prepare *p, const int64_t *pads
             return qc_prepare_refuse(p, err, "the value must be one constant of the input's type");
         }
         memcpy(&b->value, p->in[2].data, (size_t)size);
-    } else if (x->dtype == QC_U8 || x->dtype == QC_S8) {
-        b->value = (uint64_t)(qc_exec_zero_point(p->graph, p->node->inputs[0]) & 0xff);
-    }
+    } /* absent: 0 of the type, whatever the zero point is, as ONNX says */
     qc_view_strides(x, xs);
     qc_view_strides(y, ys);
     for (int d = 0; d < x->shape.rank; d++) { /* negative pads cut off */

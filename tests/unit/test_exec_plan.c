@@ -1,3 +1,4 @@
+#include "quantcore/exec/exec_step.h"
 #include "tests/unit/exec_fixture.h"
 
 Suite *test_exec_plan_suite(void);
@@ -131,12 +132,67 @@ START_TEST(qc_exec_build__hostile_pads__are_refused)
 }
 END_TEST
 
+START_TEST(qc_exec_zero_point__8_bit_value__is_found_through_pools)
+{
+    struct fixture fixture, *f = &fixture;
+    float scale = 0.5f;
+    uint8_t zp = 77;
+    fixture_init(f);
+    struct qc_shape shape = SHAPE4(1, 2, 4, 4);
+    int s = constant_new(f, QC_F32, shape_of(0), &scale);
+    int z = constant_new(f, QC_U8, shape_of(0), &zp);
+    int x = value_new(f, QC_F32, shape), q = value_new(f, QC_U8, shape);
+    int p = value_new(f, QC_U8, shape), d = value_new(f, QC_F32, shape);
+    int in = value_new(f, QC_U8, shape), moved = value_new(f, QC_U8, shape);
+    int d2 = value_new(f, QC_F32, shape), y = value_new(f, QC_F32, shape);
+    int plain = value_new(f, QC_U8, shape), same = value_new(f, QC_U8, shape);
+    NODE(f, QC_OP_QUANTIZE_LINEAR, q, x, s, z);
+    INTS(f, NODE(f, QC_OP_MAX_POOL, p, q), "kernel_shape", 1, 1);
+    NODE(f, QC_OP_DEQUANTIZE_LINEAR, d, p, s, z);
+    INTS(f, NODE(f, QC_OP_MAX_POOL, moved, in), "kernel_shape", 1, 1);
+    NODE(f, QC_OP_DEQUANTIZE_LINEAR, d2, moved, s, z);
+    NODE(f, QC_OP_ADD, y, d, d2);
+    NODE(f, QC_OP_ADD, same, plain, plain);
+    int inputs[3] = {x, in, plain};
+    graph_io(f, 3, inputs, 1, &y);
+    ck_assert_int_eq(qc_exec_zero_point(f->g, q), 77);     /* its producer */
+    ck_assert_int_eq(qc_exec_zero_point(f->g, p), 77);     /* its consumer */
+    ck_assert_int_eq(qc_exec_zero_point(f->g, in), 77);    /* a consumer behind a pool */
+    ck_assert_int_eq(qc_exec_zero_point(f->g, plain), 0);  /* not quantized */
+    fixture_done(f);
+}
+END_TEST
+
+START_TEST(qc_view_fill_border__u8__writes_the_border_alone)
+{
+    const int pad[4] = {1, 2, 3, 4};
+    size_t lead = 0, size = 0;
+    struct qc_view v = {.dtype = QC_U8, .shape = SHAPE4(2, 3, 2, 2)};
+    qc_view_nhwc_strides(&v, pad, &lead, &size);
+    ck_assert_int_eq(v.pixel_stride, 64);
+    ck_assert_uint_eq(size, 2 * 6 * 8 * 64);
+    uint8_t *bytes = calloc(1, size + 1);
+    ck_assert_ptr_nonnull(bytes);
+    v.data = bytes + lead;
+    qc_view_fill_border(&v, pad, 9);
+    for (size_t i = 0; i < size; i++) {
+        size_t row = i / 512 % 6, col = i / 64 % 8;
+        bool inside = row >= 1 && row < 3 && col >= 2 && col < 4;
+        ck_assert_int_eq(bytes[i], inside ? 0 : 9);
+    }
+    ck_assert_int_eq(bytes[size], 0);
+    free(bytes);
+}
+END_TEST
+
 Suite *test_exec_plan_suite(void)
 {
     Suite *suite = suite_create("test_exec_plan");
     TCase *c = tcase_create("plan");
     tcase_add_loop_test(c, qc_exec_build__random_graph__reuse_of_memory_changes_nothing, 0, 40);
     tcase_add_loop_test(c, qc_exec_build__random_graph__equals_node_by_node, 0, 40);
+    tcase_add_test(c, qc_exec_zero_point__8_bit_value__is_found_through_pools);
+    tcase_add_test(c, qc_view_fill_border__u8__writes_the_border_alone);
     tcase_add_loop_test(c, qc_exec_build__hostile_pads__are_refused, 0, 6);
     suite_add_tcase(suite, c);
     return suite;
