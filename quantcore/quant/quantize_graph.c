@@ -5,6 +5,7 @@
 
 #include "quantcore/quant/bias_correction.h"
 #include "quantcore/quant/quantize_bias.h"
+#include "quantcore/quant/quantize_names.h"
 
 struct builder {
     const struct qc_quantize_plan *plan;
@@ -17,27 +18,16 @@ struct builder {
     struct qc_quantized_graph *result;
     int *scale, *zero_point; /* [old n_values] constants of a quantized value, -1 before */
     int *n_uses;             /* [old n_values] DequantizeLinear nodes so far */
+    struct qc_name_set names; /* all values of the old graph and of the new one */
     bool *read_as_f32;       /* [old n_values] somebody reads the value before its Q */
 };
 
 /* ---- names and small constants --------------------------------------------------------------- */
 
-static bool name_taken(const struct builder *b, const char *name)
-{
-    return qc_graph_find_value(b->g, name) >= 0 || qc_graph_find_value(b->old, name) >= 0;
-}
-
-/* "<base><suffix>", with underscores until nobody has it. */
-static enum qd_code new_name(const struct builder *b, const char *base, const char *suffix,
+static enum qd_code new_name(struct builder *b, const char *base, const char *suffix,
                              const char **ret, struct qd_error *err)
 {
-    const char *name = NULL;
-    QD_TRY(qd_arena_printf(b->arena, &name, err, "%s%s", base, suffix));
-    while (name_taken(b, name)) {
-        QD_TRY(qd_arena_printf(b->arena, &name, err, "%s_", name));
-    }
-    *ret = name;
-    return QD_OK;
+    return qc_name_set_make(&b->names, base, suffix, b->arena, ret, err);
 }
 
 /* A constant of n elements (rank 1), or one element of rank 0 when n is 0. data NULL: zeros. */
@@ -237,6 +227,20 @@ static enum qd_code add_weights(struct builder *b, const char *base,
                           w->axis, ret, err);
 }
 
+/* The parameter's name, with the node's behind it when another node has used it already: trying
+ * numbers would be quadratic in the nodes that share their weights. */
+static enum qd_code parameter_base(struct builder *b, const struct qc_node *n, const char *name,
+                                   const char **ret, struct qd_error *err)
+{
+    const char *probe = NULL;
+    QD_TRY(qd_arena_printf(b->arena, &probe, err, "%s_quantized", name));
+    if (qc_name_set_has(&b->names, probe)) {
+        return qd_arena_printf(b->arena, ret, err, "%s_%s", name, n->name);
+    }
+    *ret = name;
+    return QD_OK;
+}
+
 /* Weights and bias of integer node i; ret_bias -1 when it has and needs none. */
 static enum qd_code add_parameters(struct builder *b, int i, int *ret_weights, int *ret_bias,
                                    struct qd_error *err)
@@ -262,13 +266,15 @@ static enum qd_code add_parameters(struct builder *b, int i, int *ret_weights, i
         QD_TRY(qd_arena_array(b->arena, n_out, sizeof(*bias), &bias, err));
         QD_TRY(settle_bias(b, n, w, correct, bias, n_out, err));
         if (has_bias) {
-            base = b->old->values[n->inputs[2]].name;
+            QD_TRY(parameter_base(b, n, b->old->values[n->inputs[2]].name, &base, err));
         } else {
             QD_TRY(qd_arena_printf(b->arena, &base, err, "%s_bias", n->name));
         }
         QD_TRY(add_bias(b, n, base, w, bias, n_out, ret_bias, err));
     }
-    return add_weights(b, b->old->values[n->inputs[1]].name, w, ret_weights, err);
+    const char *w_base = NULL;
+    QD_TRY(parameter_base(b, n, b->old->values[n->inputs[1]].name, &w_base, err));
+    return add_weights(b, w_base, w, ret_weights, err);
 }
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
@@ -359,6 +365,9 @@ static enum qd_code copy_header(struct builder *b, struct qd_error *err)
         int index;
         QD_TRY(qc_graph_add_value(g, old->values[v].name, &index, err));
         g->values[index] = old->values[v];
+        if (old->values[v].name != NULL) {
+            QD_TRY(qc_name_set_add(&b->names, old->values[v].name, b->arena, err));
+        }
     }
     return QD_OK;
 }
@@ -425,6 +434,7 @@ enum qd_code qc_quantize_graph(const struct qc_quantize_plan *plan,
     struct builder b = {.plan = plan, .old = plan->graph, .pairs = pairs, .arena = arena,
                         .channel_mean = channel_mean, .n_channels = n_channels};
     QD_TRY(new_builder(&b, err));
+    QD_TRY(qc_name_set_init(&b.names, 8 * (size_t)b.old->n_values, arena, err));
     QD_TRY(copy_header(&b, err));
     QD_TRY(rename_outputs(&b, err));
     find_f32_readers(&b);

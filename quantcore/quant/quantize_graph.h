@@ -17,8 +17,9 @@
  *     DequantizeLinear and QuantizeLinear: the price is speed, never accuracy.
  *
  * Names, all deterministic: "<tensor>_quantized", "<tensor>_dequantized" ("_dequantized_2", …
- * for further uses), "<tensor>_scale", "<tensor>_zero_point"; a name that is taken gets more
- * underscores. */
+ * for further uses), "<tensor>_scale", "<tensor>_zero_point"; weights that several nodes
+ * share are "<tensor>_<node>_quantized" and so on from the second on. A name that is taken gets
+ * "_2", "_3", … */
 #ifndef QC_QUANTIZE_GRAPH_H
 #define QC_QUANTIZE_GRAPH_H
 

@@ -324,9 +324,10 @@ enum qd_code qc_quantize_plan_new(const struct qc_graph *g,
 /* ---- pairs ----------------------------------------------------------------------------------- */
 
 /* Roots are joined further here: root[r] == r, or the root that r was joined to. */
-static int find_root(const int *root, int r)
+static int find_root(int *root, int r)
 {
     while (root[r] != r) {
+        root[r] = root[root[r]]; /* keeps long chains of Concat from being walked each time */
         r = root[r];
     }
     return r;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "quantcore/quant/quantize_graph.h"
+#include "quantcore/quant/quantize_names.h"
 
 static struct qd_arena arena;
 static struct qc_graph *g;
@@ -344,7 +345,7 @@ START_TEST(quantize_graph__inner_tensor_is_an_output__keeps_its_name)
     ck_assert_str_eq(q->values[q->nodes[r->node[0]].outputs[0]].name, "c_float");
     /* shared weights: a DequantizeLinear each */
     ck_assert_int_ge(find_node(q, "w_dequantized"), 0);
-    ck_assert_int_ge(find_node(q, "w_dequantized_"), 0);
+    ck_assert_int_ge(find_node(q, "w_two_dequantized"), 0);
 }
 END_TEST
 
@@ -435,6 +436,54 @@ START_TEST(plan__f32_island_between__reads_and_writes_f32)
 }
 END_TEST
 
+START_TEST(name_set__many_names__grows_and_finds)
+{
+    struct qc_name_set set;
+    const char *name = NULL;
+    ck_assert_int_eq(qc_name_set_init(&set, 1, &arena, NULL), QD_OK);
+    for (int i = 0; i < 5000; i++) {
+        ck_assert_int_eq(qc_name_set_make(&set, i % 2 ? "w" : "v", "_scale", &arena, &name, NULL),
+                         QD_OK);
+        if (i > 500) {
+            i += 50; /* each clash tries all numbers */
+        }
+    }
+    ck_assert_ptr_nonnull(strstr(name, "_scale_2"));
+    ck_assert(qc_name_set_has(&set, "w_scale") && qc_name_set_has(&set, "v_scale_200"));
+    ck_assert(!qc_name_set_has(&set, "w_scale_1") && !qc_name_set_has(&set, ""));
+    ck_assert_uint_le(2 * set.n, set.n_slots);
+}
+END_TEST
+
+START_TEST(quantize_graph__any_allocation_fails__clean_error)
+{
+    build_net();
+    struct qc_range ranges[64] = {{0}};
+    int failures = 0;
+    for (int at = 1; at < 5000; at++) {
+        struct qd_arena own;
+        struct qd_error err = {0};
+        struct qc_quantize_plan *plan = NULL;
+        struct qc_qparams *pairs = NULL;
+        struct qc_quantized_graph *q = NULL;
+        qd_arena_init(&own, 0);
+        own.fail_after = at;
+        enum qd_code code = qc_quantize_plan_new(g, &options, &own, &plan, &err);
+        code = code != QD_OK ? code : qc_quantize_plan_pairs(plan, ranges, &own, &pairs, &err);
+        code = code != QD_OK ? code : qc_quantize_graph(plan, pairs, NULL, NULL, &own, &q, &err);
+        qd_arena_done(&own);
+        if (code == QD_OK) {
+            break;
+        }
+        failures++;
+        ck_assert_int_ne(err.message[0], '\0');
+        ck_assert_ptr_null(q);
+    }
+    ck_assert_int_gt(failures, 50);
+    ck_assert_int_lt(failures, 4000);
+}
+END_TEST
+
 Suite *test_quant_graph_suite(void);
 Suite *test_quant_graph_suite(void)
 {
@@ -452,6 +501,8 @@ Suite *test_quant_graph_suite(void)
     tcase_add_test(c, quantize_graph__relu6_wider_and_narrower__clamp_dropped_when_implied);
     tcase_add_test(c, plan_pairs__concat__unified_when_close);
     tcase_add_test(c, plan__f32_island_between__reads_and_writes_f32);
+    tcase_add_test(c, name_set__many_names__grows_and_finds);
+    tcase_add_test(c, quantize_graph__any_allocation_fails__clean_error);
     suite_add_tcase(s, c);
     return s;
 }
