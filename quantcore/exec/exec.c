@@ -30,7 +30,7 @@ size_t qc_exec_buffer_size(const struct qc_exec *exec)
     return exec->buffer_size + exec->scratch_size;
 }
 
-/* ---- state ------------------------------------------------------------------------------------- */
+/* ---- state ---- */
 
 /* Zeroed, so that a run does not depend on what the memory held before. */
 static void *new_buffer(size_t size)
@@ -96,7 +96,7 @@ void qc_exec_state_free(struct qc_exec_state *state)
     }
 }
 
-/* ---- running ----------------------------------------------------------------------------------- */
+/* ---- running ---- */
 
 static void fill_border(const struct qc_exec *e, const struct qc_exec_state *s, int slot)
 {

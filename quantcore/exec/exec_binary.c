@@ -24,25 +24,23 @@ struct binary_run {
 };
 
 /* Integers wrap; a division by zero gives 0, since no run may fail (ONNX leaves it open). */
-#define DEFINE_LOOP(name, type, expr)                                                           \
-    static void name(const void *va, const void *vb, void *vo, int64_t n, int64_t sa, int64_t sb, \
-                     int64_t so)                                                                \
-    {                                                                                           \
-        const type *pa = va, *pb = vb;                                                          \
-        type *out = vo;                                                                         \
-        for (int64_t i = 0; i < n; i++) {                                                       \
-            type a = pa[i * sa], b = pb[i * sb];                                                \
-            out[i * so] = (type)(expr);                                                         \
-        }                                                                                       \
+#define DEFINE_LOOP(name, type, expr)                                                            \
+    static void name(const void *va, const void *vb, void *vo, int64_t n, int64_t sa,            \
+                     int64_t sb, int64_t so)                                                     \
+    {                                                                                            \
+        const type *pa = va, *pb = vb;                                                           \
+        type *out = vo;                                                                          \
+        for (int64_t i = 0; i < n; i++) {                                                        \
+            type a = pa[i * sa], b = pb[i * sb];                                                 \
+            out[i * so] = (type)(expr);                                                          \
+        }                                                                                        \
     }
-#define DEFINE_INT(id, type, wide, min_value)                                   \
-    DEFINE_LOOP(add_##id, type, (wide)a + (wide)b)                              \
-    DEFINE_LOOP(sub_##id, type, (wide)a - (wide)b)                              \
-    DEFINE_LOOP(mul_##id, type, (wide)a * (wide)b)                              \
-    DEFINE_LOOP(div_##id, type,                                                 \
-                b == 0 ? 0 : (a == (min_value) && b == (type)-1 && (type)-1 < 1 \
-                                  ? a                                           \
-                                  : a / b))
+#define DEFINE_INT(id, type, wide, min_value)                                                    \
+    DEFINE_LOOP(add_##id, type, (wide)a + (wide)b)                                               \
+    DEFINE_LOOP(sub_##id, type, (wide)a - (wide)b)                                               \
+    DEFINE_LOOP(mul_##id, type, (wide)a *(wide)b)                                                \
+    DEFINE_LOOP(div_##id, type,                                                                  \
+                b == 0 ? 0 : (a == (min_value) && b == (type)-1 && (type)-1 < 1 ? a : a / b))
 
 DEFINE_LOOP(add_f32, float, a + b)
 DEFINE_LOOP(sub_f32, float, a - b)
@@ -111,8 +109,8 @@ static void binary_run(const struct qc_step *step, const struct qc_view *in,
 {
     (void)scratch;
     const struct binary *op = step->params;
-    struct binary_run r = {op, in[0].data, in[1].data, out[0].data, qc_dtype_size(out[0].dtype),
-                           step->kernels};
+    struct binary_run r = {
+        op, in[0].data, in[1].data, out[0].data, qc_dtype_size(out[0].dtype), step->kernels};
     qc_nd_walk(&op->nd, one_run, &r);
 }
 

@@ -6,15 +6,15 @@
 
 /* Real → integer truncates toward zero and saturates (ONNX leaves out-of-range open; C's
  * conversion would be undefined). Integer → narrower integer wraps. */
-#define CAST_TO_INT(type, lo, hi)                                                              \
-    do {                                                                                       \
-        type *to = (type *)out + i;                                                            \
-        if (real) {                                                                            \
-            *to = isnan(d) ? 0 : d <= (double)(lo) ? (lo) : d >= (double)(hi) ? (hi) : (type)d; \
-        } else {                                                                               \
-            *to = (type)s;                                                                     \
-        }                                                                                      \
-        return;                                                                                \
+#define CAST_TO_INT(type, lo, hi)                                                                \
+    do {                                                                                         \
+        type *to = (type *)out + i;                                                              \
+        if (real) {                                                                              \
+            *to = isnan(d) ? 0 : d <= (double)(lo) ? (lo) : d >= (double)(hi) ? (hi) : (type)d;  \
+        } else {                                                                                 \
+            *to = (type)s;                                                                       \
+        }                                                                                        \
+        return;                                                                                  \
     } while (0)
 
 static void store(void *out, enum qc_dtype dtype, size_t i, bool real, double d, int64_t s)
@@ -83,7 +83,7 @@ enum qd_code qc_prepare_cast(const struct qc_prepare *p, struct qc_step *step,
     return QD_OK;
 }
 
-/* ---- results known when the program is built -------------------------------------------------- */
+/* ---- results known when the program is built ---- */
 
 struct known {
     const void *data; /* NULL: `value` repeated */

@@ -14,15 +14,15 @@ struct clip_run {
     void *y;
 };
 
-#define CLIP_LOOP(type)                                                                \
-    do {                                                                               \
-        const type *x = (const type *)r->x + off[0];                                   \
-        type *y = (type *)r->y + off[1];                                               \
-        for (int64_t i = 0; i < nd->dim[last]; i++) {                                  \
-            int64_t v = x[i * sx];                                                     \
-            v = v < r->op->lo ? r->op->lo : v;                                         \
-            y[i * sy] = (type)(v > r->op->hi ? r->op->hi : v); /* hi wins, as in ONNX */ \
-        }                                                                              \
+#define CLIP_LOOP(type)                                                                          \
+    do {                                                                                         \
+        const type *x = (const type *)r->x + off[0];                                             \
+        type *y = (type *)r->y + off[1];                                                         \
+        for (int64_t i = 0; i < nd->dim[last]; i++) {                                            \
+            int64_t v = x[i * sx];                                                               \
+            v = v < r->op->lo ? r->op->lo : v;                                                   \
+            y[i * sy] = (type)(v > r->op->hi ? r->op->hi : v); /* hi wins, as in ONNX */         \
+        }                                                                                        \
     } while (0)
 
 static void clip_one(const struct qc_nd *nd, const int64_t *off, void *ctx)

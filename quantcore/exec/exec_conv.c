@@ -9,12 +9,12 @@ struct conv {
     int group, channels, outputs, n_taps; /* channels, outputs: of one group */
     int panels;                           /* of one group */
     bool depthwise;
-    int padded;                           /* depthwise: channels rounded up to 64 */
+    int padded; /* depthwise: channels rounded up to 64 */
     int32_t *tap;
-    float *packed, *bias;                 /* NULL: packed into scratch at every run */
-    size_t packed_size, bias_size;        /* floats */
-    size_t in_lead, in_size, out_size;    /* bytes of the staged input / output, 0: not staged */
-    struct qc_view in, out;               /* NHWC, staged or not; data is set by run */
+    float *packed, *bias;              /* NULL: packed into scratch at every run */
+    size_t packed_size, bias_size;     /* floats */
+    size_t in_lead, in_size, out_size; /* bytes of the staged input / output, 0: not staged */
+    struct qc_view in, out;            /* NHWC, staged or not; data is set by run */
     float lo, hi;
 };
 
@@ -34,8 +34,7 @@ void qc_window_resolve(const struct qc_node *n, int n_spatial, const int64_t *ke
         ret->dilation[d] = (int)dilation[i];
         int64_t begin = pads[i], end = pads[i + n_spatial];
         if (strcmp(auto_pad, "SAME_UPPER") == 0 || strcmp(auto_pad, "SAME_LOWER") == 0) {
-            int64_t total =
-                (out[i] - 1) * stride[i] + (kernel[i] - 1) * dilation[i] + 1 - in[i];
+            int64_t total = (out[i] - 1) * stride[i] + (kernel[i] - 1) * dilation[i] + 1 - in[i];
             total = total > 0 ? total : 0;
             begin = auto_pad[5] == 'U' ? total / 2 : total - total / 2;
             end = total - begin;
@@ -98,7 +97,8 @@ static void run_panel(const struct qc_step *step, const struct conv *c,
     for (int64_t p = 0; p < n_pixels;) {
         int n = 0;
         for (; n < best && p < n_pixels; n++, p++) {
-            row[n] = in + image * c->in.image_stride + oh * c->window.stride[0] * c->in.row_stride +
+            row[n] = in + image * c->in.image_stride +
+                     oh * c->window.stride[0] * c->in.row_stride +
                      ow * c->window.stride[1] * c->in.pixel_stride;
             to[n] = out + image * c->out.image_stride + oh * c->out.row_stride +
                     ow * c->out.pixel_stride;
@@ -232,10 +232,9 @@ static enum qd_code conv_check_window(const struct qc_prepare *p, const struct c
             return qc_prepare_refuse(p, err, "the window does not fit into the padded input");
         }
     }
-    int64_t last_tap = (int64_t)(c->window.kernel[0] - 1) * c->window.dilation[0] *
-                           c->in.row_stride +
-                       (int64_t)(c->window.kernel[1] - 1) * c->window.dilation[1] *
-                           c->in.pixel_stride;
+    int64_t last_tap =
+        (int64_t)(c->window.kernel[0] - 1) * c->window.dilation[0] * c->in.row_stride +
+        (int64_t)(c->window.kernel[1] - 1) * c->window.dilation[1] * c->in.pixel_stride;
     return last_tap > INT32_MAX ? qc_prepare_refuse(p, err, "the input is too large") : QD_OK;
 }
 

@@ -149,7 +149,8 @@ enum qd_code qc_prepare_unary(const struct qc_prepare *p, struct qc_step *step,
     return QD_OK;
 }
 
-/* ---- BatchNormalization: y = fma(x, a, b), a = scale / sqrt(var + epsilon), b = bias - mean*a - */
+/* ---- BatchNormalization: y = fma(x, a, b), a = scale / sqrt(var + epsilon), b = bias - mean*a -
+ */
 
 struct batch_norm {
     struct qc_nd nd; /* of one channel: x, out */
@@ -199,7 +200,8 @@ enum qd_code qc_prepare_batch_normalization(const struct qc_prepare *p, struct q
     struct batch_norm *bn;
     if (x->dtype != QC_F32 || y->dtype != QC_F32 || x->shape.rank < 2 ||
         !qc_shape_equal(&x->shape, &y->shape) || p->node->n_inputs != 5) {
-        return qc_prepare_refuse(p, err, "only f32 with five inputs and [N,C,...] is implemented");
+        return qc_prepare_refuse(p, err,
+                                 "only f32 with five inputs and [N,C,...] is implemented");
     }
     for (int i = 1; i < 5; i++) {
         if (p->node->inputs[i] < 0 || p->in[i].dtype != QC_F32 ||

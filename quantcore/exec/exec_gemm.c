@@ -12,10 +12,10 @@ struct gemm {
     bool trans_a, trans_b;
     float alpha, beta;
     size_t panels;
-    size_t matrix_size;  /* floats of one packed matrix */
-    float *packed;       /* [b_matrices] packed; NULL: packed into scratch at every run */
-    float *bias;         /* [panels * QC_NR]: zeros, or beta * C when C is a constant row */
-    bool add_c;          /* C is added after the product */
+    size_t matrix_size;   /* floats of one packed matrix */
+    float *packed;        /* [b_matrices] packed; NULL: packed into scratch at every run */
+    float *bias;          /* [panels * QC_NR]: zeros, or beta * C when C is a constant row */
+    bool add_c;           /* C is added after the product */
     int64_t c_row, c_col; /* strides of C, 0 where it is broadcast */
     float lo, hi;
 };

@@ -123,13 +123,13 @@ struct copy {
     char *to;
 };
 
-#define COPY_AS(type)                                        \
-    do {                                                     \
-        const type *f = (const type *)(const void *)from;    \
-        type *t = (type *)(void *)to;                        \
-        for (int64_t i = 0; i < n; i++) {                    \
-            t[i * st] = f[i * sf];                           \
-        }                                                    \
+#define COPY_AS(type)                                                                            \
+    do {                                                                                         \
+        const type *f = (const type *)(const void *)from;                                        \
+        type *t = (type *)(void *)to;                                                            \
+        for (int64_t i = 0; i < n; i++) {                                                        \
+            t[i * st] = f[i * sf];                                                               \
+        }                                                                                        \
     } while (0)
 
 static void copy_run(const struct qc_nd *nd, const int64_t *off, void *ctx)

@@ -11,7 +11,7 @@
 #define QC_ND_OPERANDS 3
 
 struct qc_nd {
-    int rank, n_operands;                        /* rank >= 1; the last dim is the run */
+    int rank, n_operands; /* rank >= 1; the last dim is the run */
     int64_t dim[QC_MAX_RANK];
     int64_t stride[QC_ND_OPERANDS][QC_MAX_RANK]; /* elements; 0 where an operand is broadcast */
 };

@@ -9,8 +9,8 @@ struct plan {
     struct qc_exec *exec;
     const struct qc_graph *g;
     struct qd_arena *arena;
-    bool *wants_nhwc;    /* [n_values] an NHWC operator reads it, maybe behind others */
-    int (*border)[4];    /* [n_values] */
+    bool *wants_nhwc; /* [n_values] an NHWC operator reads it, maybe behind others */
+    int (*border)[4]; /* [n_values] */
 };
 
 static const struct qc_exec_row *row_of(const struct qc_node *n)
@@ -28,7 +28,7 @@ static bool is_executed(const struct qc_node *n)
     return !n->shape_only && n->n_outputs > 0;
 }
 
-/* ---- what the consumers want ------------------------------------------------------------------ */
+/* ---- what the consumers want ---- */
 
 static void want_inputs(struct plan *p, const struct qc_node *n)
 {
@@ -40,8 +40,7 @@ static void want_inputs(struct plan *p, const struct qc_node *n)
     bool any = row->layout == QC_WANT_ANY && out >= 0 && p->wants_nhwc[out];
     for (int i = 0; i < n->n_inputs; i++) {
         bool wanted = any || (i == 0 && row->layout == QC_WANT_NHWC);
-        if (wanted && is_data(p->g, n->inputs[i]) &&
-            p->g->values[n->inputs[i]].shape.rank == 4) {
+        if (wanted && is_data(p->g, n->inputs[i]) && p->g->values[n->inputs[i]].shape.rank == 4) {
             p->wants_nhwc[n->inputs[i]] = true;
         }
     }
@@ -54,9 +53,9 @@ static void want_inputs(struct plan *p, const struct qc_node *n)
     }
 }
 
-/* ---- slots ------------------------------------------------------------------------------------- */
+/* ---- slots ---- */
 
-#define MAX_SLOT_BYTES ((size_t)1 << 40)
+#define MAX_SLOT_BYTES   ((size_t)1 << 40)
 #define MAX_BUFFER_BYTES ((size_t)1 << 32) /* of one thread */
 
 static bool padded_size_fits(const struct qc_view *v, const int pad[4])
@@ -87,8 +86,10 @@ static enum qd_code add_slot(struct plan *p, int value, enum qc_layout layout, i
     memcpy(s->border, p->border[value], sizeof(s->border));
     for (int i = 0; i < 4; i++) {
         if (s->border[i] < 0) {
-            return qd_fail_on(err, QD_UNSUPPORTED, v->name, "value '%s': negative pads are not "
-                              "implemented", v->name);
+            return qd_fail_on(err, QD_UNSUPPORTED, v->name,
+                              "value '%s': negative pads are not "
+                              "implemented",
+                              v->name);
         }
     }
     if (!padded_size_fits(&s->view, s->border)) {
@@ -186,7 +187,7 @@ static enum qd_code slot_in_layout(struct plan *p, int value, enum qc_layout lay
     return QD_OK;
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------- */
+/* ---- nodes ---- */
 
 static enum qc_layout node_layout(const struct plan *p, const struct qc_node *n)
 {
@@ -277,8 +278,8 @@ static enum qd_code plan_node(struct plan *p, int index, struct qd_error *err)
         step->outputs[i] = -1;
         if (value >= 0) {
             bool four = p->g->values[value].shape.rank == 4;
-            QD_TRY(add_slot(p, value, four ? layout : QC_PLAIN, e->n_steps, &step->outputs[i],
-                            err));
+            QD_TRY(
+                add_slot(p, value, four ? layout : QC_PLAIN, e->n_steps, &step->outputs[i], err));
         }
     }
     QD_TRY(prepare_step(p, n, step, err));
@@ -286,7 +287,7 @@ static enum qd_code plan_node(struct plan *p, int index, struct qd_error *err)
     return QD_OK;
 }
 
-/* ---- offsets ----------------------------------------------------------------------------------- */
+/* ---- offsets ---- */
 
 static int by_size(const void *a, const void *b)
 {
@@ -346,7 +347,7 @@ static enum qd_code assign_offsets(struct plan *p, struct qd_error *err)
     return QD_OK;
 }
 
-/* ---- all of it --------------------------------------------------------------------------------- */
+/* ---- all of it ---- */
 
 static enum qd_code plan_arrays(struct plan *p, struct qd_error *err)
 {
@@ -404,8 +405,8 @@ enum qd_code qc_exec_plan(struct qc_exec *exec, const bool *keep, struct qd_aren
     for (int i = 0; i < g->n_outputs; i++) {
         int v = g->outputs[i].value;
         if (exec->home[v] < 0 && g->values[v].constant == NULL) {
-            return qd_fail_on(err, QD_INVALID, g->values[v].name,
-                              "output '%s' is never produced", g->values[v].name);
+            return qd_fail_on(err, QD_INVALID, g->values[v].name, "output '%s' is never produced",
+                              g->values[v].name);
         }
     }
     keep_alive(&p, keep);

@@ -8,7 +8,7 @@
 
 struct pool {
     struct qc_window window;
-    struct qc_shape in, out;    /* rank 4 */
+    struct qc_shape in, out; /* rank 4 */
     int64_t xs[QC_MAX_RANK], ys[QC_MAX_RANK];
     enum qc_dtype dtype;
     bool average, include_pad;
@@ -26,18 +26,19 @@ static void tap_first(const struct pool *p, const void *x, void *y)
         return;
     }
     for (int64_t c = 0; c < n; c++) {
-        memcpy((char *)y + c * sy * (int64_t)size, (const char *)x + c * sx * (int64_t)size, size);
+        memcpy((char *)y + c * sy * (int64_t)size, (const char *)x + c * sx * (int64_t)size,
+               size);
     }
 }
 
-#define TAP_LOOP(type, combine)                                  \
-    do {                                                         \
-        const type *px = x;                                      \
-        type *py = y;                                            \
-        for (int64_t c = 0; c < n; c++) {                        \
-            type a = py[c * sy], b = px[c * sx];                 \
-            py[c * sy] = (combine);                              \
-        }                                                        \
+#define TAP_LOOP(type, combine)                                                                  \
+    do {                                                                                         \
+        const type *px = x;                                                                      \
+        type *py = y;                                                                            \
+        for (int64_t c = 0; c < n; c++) {                                                        \
+            type a = py[c * sy], b = px[c * sx];                                                 \
+            py[c * sy] = (combine);                                                              \
+        }                                                                                        \
     } while (0)
 
 static void tap_more(const struct qc_step *step, const struct pool *p, const void *x, void *y)
@@ -136,8 +137,8 @@ static void pool_run(const struct qc_step *step, const struct qc_view *in,
         const char *image = (const char *)in[0].data + n * p->xs[0] * size;
         for (int64_t h = 0; h < p->out.dim[2]; h++) {
             for (int64_t w = 0; w < p->out.dim[3]; w++) {
-                char *y = (char *)out[0].data +
-                          (n * p->ys[0] + h * p->ys[2] + w * p->ys[3]) * size;
+                char *y =
+                    (char *)out[0].data + (n * p->ys[0] + h * p->ys[2] + w * p->ys[3]) * size;
                 pool_pixel(step, p, image, h, w, y);
             }
         }
@@ -208,8 +209,8 @@ static enum qd_code pool_windowed(const struct qc_prepare *p, struct qc_step *st
     if (qc_node_ints(p->node, "kernel_shape", kernel, 2) != n_spatial) {
         return qc_prepare_refuse(p, err, "kernel_shape must have one value a spatial dim");
     }
-    qc_window_resolve(p->node, n_spatial, kernel, p->in[0].shape.dim + 2,
-                      p->out[0].shape.dim + 2, &pool->window);
+    qc_window_resolve(p->node, n_spatial, kernel, p->in[0].shape.dim + 2, p->out[0].shape.dim + 2,
+                      &pool->window);
     if (!pool_window_fits(pool)) {
         return qc_prepare_refuse(p, err, "a window lies outside the input");
     }

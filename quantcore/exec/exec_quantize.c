@@ -6,9 +6,9 @@
 #include "quantcore/exec/exec_ops.h"
 
 struct quantize {
-    struct qc_nd nd;              /* of one slice of the axis: x, out */
+    struct qc_nd nd; /* of one slice of the axis: x, out */
     int64_t slices, x_step, y_step;
-    enum qc_dtype q;              /* the integer side */
+    enum qc_dtype q; /* the integer side */
     int32_t q_min, q_max;
 };
 
@@ -44,8 +44,8 @@ static void quantize_one(const struct qc_nd *nd, const int64_t *off, void *ctx)
         return;
     }
     for (int64_t i = 0; i < n; i++) {
-        int32_t q = qc_quantize_value(x[i * sx], r->scale, r->zero_point, r->op->q_min,
-                                      r->op->q_max);
+        int32_t q =
+            qc_quantize_value(x[i * sx], r->scale, r->zero_point, r->op->q_min, r->op->q_max);
         ((uint8_t *)y)[i * sy] = (uint8_t)q; /* two's complement for s8 */
     }
 }

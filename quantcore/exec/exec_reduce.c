@@ -100,7 +100,7 @@ enum qd_code qc_prepare_reduce_mean(const struct qc_prepare *p, struct qc_step *
     return QD_OK;
 }
 
-/* ---- Softmax ---------------------------------------------------------------------------------- */
+/* ---- Softmax ---- */
 
 struct softmax {
     int64_t outer, count, inner;

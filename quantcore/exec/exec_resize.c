@@ -12,7 +12,7 @@ struct sample {
 };
 
 struct resize {
-    struct sample *at[2]; /* [out h], [out w] */
+    struct sample *at[2];  /* [out h], [out w] */
     struct qc_shape shape; /* rank 4, of the output */
     int64_t xs[QC_MAX_RANK], ys[QC_MAX_RANK];
     size_t size;
@@ -38,7 +38,8 @@ static void resize_linear(const struct resize *r, const float *x, const struct s
     for (int64_t c = 0; c < r->shape.dim[1]; c++) {
         const float *p = x + c * r->xs[1];
         float top = fmaf(p[h->low + w->high] - p[h->low + w->low], w->f, p[h->low + w->low]);
-        float bottom = fmaf(p[h->high + w->high] - p[h->high + w->low], w->f, p[h->high + w->low]);
+        float bottom =
+            fmaf(p[h->high + w->high] - p[h->high + w->low], w->f, p[h->high + w->low]);
         y[c * r->ys[1]] = fmaf(bottom - top, h->f, top);
     }
 }
@@ -55,8 +56,8 @@ static void resize_run(const struct qc_step *step, const struct qc_view *in,
         for (int64_t h = 0; h < dim[2]; h++) {
             for (int64_t w = 0; w < dim[3]; w++) {
                 const struct sample *sh = &r->at[0][h], *sw = &r->at[1][w];
-                char *y = (char *)out[0].data +
-                          (n * r->ys[0] + h * r->ys[2] + w * r->ys[3]) * size;
+                char *y =
+                    (char *)out[0].data + (n * r->ys[0] + h * r->ys[2] + w * r->ys[3]) * size;
                 if (r->linear) {
                     resize_linear(r, (const float *)(const void *)image, sh, sw,
                                   (float *)(void *)y);
@@ -111,8 +112,8 @@ static enum qd_code resize_axis(const struct qc_prepare *p, struct resize *r, in
     bool old = p->node->op == QC_OP_UPSAMPLE;
     const char *coordinate = qc_node_string(p->node, "coordinate_transformation_mode",
                                             old ? "asymmetric" : "half_pixel");
-    const char *nearest = qc_node_string(p->node, "nearest_mode",
-                                         old ? "floor" : "round_prefer_floor");
+    const char *nearest =
+        qc_node_string(p->node, "nearest_mode", old ? "floor" : "round_prefer_floor");
     int64_t out = r->shape.dim[2 + axis], stride = r->xs[2 + axis];
     QD_TRY(qd_arena_array(p->arena, (size_t)out, sizeof(struct sample), &r->at[axis], err));
     for (int64_t i = 0; i < out; i++) {
@@ -145,8 +146,8 @@ static const float *constant_scales(const struct qc_prepare *p)
 
 static enum qd_code resize_check(const struct qc_prepare *p, struct qd_error *err)
 {
-    static const char *const coordinates[] = {"half_pixel", "pytorch_half_pixel",
-                                              "align_corners", "asymmetric"};
+    static const char *const coordinates[] = {"half_pixel", "pytorch_half_pixel", "align_corners",
+                                              "asymmetric"};
     const char *mode = qc_node_string(p->node, "mode", "nearest");
     const char *coordinate =
         qc_node_string(p->node, "coordinate_transformation_mode", "half_pixel");

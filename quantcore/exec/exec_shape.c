@@ -26,14 +26,13 @@ static enum qd_code check_move(const struct qc_prepare *p, struct qd_error *err)
     if (!copyable(p->in[0].dtype) || p->in[0].dtype != p->out[0].dtype) {
         return qc_prepare_refuse(p, err, "not implemented for this type");
     }
-    if (p->node->clamp.present &&
-        (p->out[0].dtype != QC_F32 || p->out[0].layout != QC_PLAIN)) {
+    if (p->node->clamp.present && (p->out[0].dtype != QC_F32 || p->out[0].layout != QC_PLAIN)) {
         return qc_prepare_refuse(p, err, "a fused activation needs plain f32");
     }
     return QD_OK;
 }
 
-/* ---- Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout --------------------------------- */
+/* ---- Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout ---- */
 
 static void reshape_run(const struct qc_step *step, const struct qc_view *in,
                         const struct qc_view *out, void *scratch)
@@ -82,8 +81,8 @@ enum qd_code qc_prepare_identity(const struct qc_prepare *p, struct qc_step *ste
     if (!qc_shape_equal(&p->in[0].shape, &p->out[0].shape)) {
         return qc_prepare_refuse(p, err, "input and output differ in shape");
     }
-    bool has_mode = p->node->op == QC_OP_DROPOUT && p->node->n_inputs > 2 &&
-                    p->node->inputs[2] >= 0;
+    bool has_mode =
+        p->node->op == QC_OP_DROPOUT && p->node->n_inputs > 2 && p->node->inputs[2] >= 0;
     if (has_mode && (p->in[2].data == NULL || *(const uint8_t *)p->in[2].data != 0)) {
         return qc_prepare_refuse(p, err, "training_mode must be a constant false");
     }
@@ -95,7 +94,7 @@ enum qd_code qc_prepare_identity(const struct qc_prepare *p, struct qc_step *ste
     return keep_clamp(p, step, err);
 }
 
-/* ---- Transpose ------------------------------------------------------------------------------- */
+/* ---- Transpose ---- */
 
 struct move {
     struct qc_nd nd; /* from, to */
@@ -143,11 +142,11 @@ enum qd_code qc_prepare_transpose(const struct qc_prepare *p, struct qc_step *st
     return QD_OK;
 }
 
-/* ---- Concat ---------------------------------------------------------------------------------- */
+/* ---- Concat ---- */
 
 struct concat {
-    struct qc_nd *nd;  /* [n_inputs] from, to */
-    int64_t *offset;   /* [n_inputs] bytes into the output */
+    struct qc_nd *nd; /* [n_inputs] from, to */
+    int64_t *offset;  /* [n_inputs] bytes into the output */
     struct qc_clamp clamp;
 };
 
@@ -205,7 +204,7 @@ enum qd_code qc_prepare_concat(const struct qc_prepare *p, struct qc_step *step,
     return QD_OK;
 }
 
-/* ---- Gather ---------------------------------------------------------------------------------- */
+/* ---- Gather ---- */
 
 struct gather {
     int64_t outer, count, axis_dim, inner; /* inner in bytes */

@@ -30,7 +30,7 @@ static enum qd_code constant_list(const struct qc_prepare *p, int i, int64_t *ou
 }
 
 struct box {
-    struct qc_nd nd; /* from, to */
+    struct qc_nd nd;  /* from, to */
     int64_t from, to; /* bytes */
     struct qc_clamp clamp;
     /* Pad with a constant: */
@@ -124,7 +124,7 @@ enum qd_code qc_prepare_slice(const struct qc_prepare *p, struct qc_step *step,
     return QD_OK;
 }
 
-/* ---- Pad with reflect or edge: an index per axis ---------------------------------------------- */
+/* ---- Pad with reflect or edge: an index per axis ---- */
 
 struct mirror {
     int64_t *offset[QC_MAX_RANK]; /* [out dim] element offset into the input */
@@ -144,8 +144,8 @@ static void mirror_run(const struct qc_step *step, const struct qc_view *in,
         for (int d = 0; d < rank; d++) {
             from += m->offset[d][index[d]];
         }
-        memcpy((char *)out[0].data + i * size,
-               (const char *)in[0].data + from * (int64_t)size, size);
+        memcpy((char *)out[0].data + i * size, (const char *)in[0].data + from * (int64_t)size,
+               size);
         for (int d = rank - 1; d >= 0 && ++index[d] == out[0].shape.dim[d]; d--) {
             index[d] = 0;
         }
@@ -189,7 +189,7 @@ static enum qd_code prepare_mirror(const struct qc_prepare *p, const int64_t *pa
     return QD_OK;
 }
 
-/* ---- Pad with a constant ---------------------------------------------------------------------- */
+/* ---- Pad with a constant ---- */
 
 static enum qd_code prepare_fill(const struct qc_prepare *p, const int64_t *pads,
                                  struct qc_step *step, struct qd_error *err)
@@ -202,7 +202,8 @@ static enum qd_code prepare_fill(const struct qc_prepare *p, const int64_t *pads
     if (p->node->n_inputs > 2 && p->node->inputs[2] >= 0) {
         if (p->in[2].data == NULL || p->in[2].dtype != x->dtype ||
             qc_shape_elements(&p->in[2].shape) != 1) {
-            return qc_prepare_refuse(p, err, "the value must be one constant of the input's type");
+            return qc_prepare_refuse(p, err,
+                                     "the value must be one constant of the input's type");
         }
         memcpy(&b->value, p->in[2].data, (size_t)size);
     } /* absent: 0 of the type, whatever the zero point is, as ONNX says */
@@ -252,7 +253,8 @@ enum qd_code qc_prepare_pad(const struct qc_prepare *p, struct qc_step *step,
         return prepare_fill(p, pads, step, err);
     }
     if (strcmp(mode, "reflect") != 0 && strcmp(mode, "edge") != 0) {
-        return qc_prepare_refuse(p, err, "only the modes constant, reflect, edge are implemented");
+        return qc_prepare_refuse(p, err,
+                                 "only the modes constant, reflect, edge are implemented");
     }
     return prepare_mirror(p, pads, mode[0] == 'r', step, err);
 }

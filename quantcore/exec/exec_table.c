@@ -2,7 +2,7 @@
 #include "quantcore/exec/exec_ops.h"
 #include "quantcore/integer/int_ops.h"
 
-#define ROW(id, want, border_fn, prepare_fn) \
+#define ROW(id, want, border_fn, prepare_fn)                                                     \
     [QC_OP_##id] = {.layout = want, .border = border_fn, .prepare = prepare_fn}
 
 const struct qc_exec_row qc_exec_rows[QC_OP_COUNT] = {

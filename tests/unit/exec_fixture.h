@@ -17,10 +17,10 @@ struct fixture {
     uint32_t random;
 };
 
-#define OK(expr)                                                     \
-    do {                                                             \
-        enum qd_code ok_code = (expr);                               \
-        ck_assert_msg(ok_code == QD_OK, "%s", f->err.message);       \
+#define OK(expr)                                                                                 \
+    do {                                                                                         \
+        enum qd_code ok_code = (expr);                                                           \
+        ck_assert_msg(ok_code == QD_OK, "%s", f->err.message);                                   \
     } while (0)
 
 static inline void fixture_init(struct fixture *f)
@@ -53,9 +53,9 @@ static inline struct qc_shape shape_of(int rank, ...)
     va_end(args);
     return s;
 }
-#define SHAPE1(a) shape_of(1, (int)(a))
-#define SHAPE2(a, b) shape_of(2, (int)(a), (int)(b))
-#define SHAPE3(a, b, c) shape_of(3, (int)(a), (int)(b), (int)(c))
+#define SHAPE1(a)          shape_of(1, (int)(a))
+#define SHAPE2(a, b)       shape_of(2, (int)(a), (int)(b))
+#define SHAPE3(a, b, c)    shape_of(3, (int)(a), (int)(b), (int)(c))
 #define SHAPE4(a, b, c, d) shape_of(4, (int)(a), (int)(b), (int)(c), (int)(d))
 
 /* A value of known type and shape. */
@@ -117,8 +117,8 @@ static inline struct qc_node *node_new(struct fixture *f, int op, int n_inputs, 
     n->outputs[0] = output;
     return n;
 }
-#define NODE(f, op, output, ...)                                                         \
-    node_new(f, op, (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (int[]){__VA_ARGS__}, \
+#define NODE(f, op, output, ...)                                                                 \
+    node_new(f, op, (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (int[]){__VA_ARGS__},     \
              output)
 
 static inline struct qc_attr *attr_add(struct fixture *f, struct qc_node *n, const char *name,
@@ -162,8 +162,8 @@ static inline void attr_ints(struct fixture *f, struct qc_node *n, const char *n
     a->ints = copy;
     a->n = (size_t)count;
 }
-#define INTS(f, n, name, ...)                                                            \
-    attr_ints(f, n, name, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),     \
+#define INTS(f, n, name, ...)                                                                    \
+    attr_ints(f, n, name, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),             \
               (int64_t[]){__VA_ARGS__})
 
 static inline void graph_io(struct fixture *f, int n_inputs, const int *inputs, int n_outputs,

@@ -10,7 +10,7 @@ static void check_close(const float *got, const float *expect, size_t n, float t
     }
 }
 
-/* ---- Gemm, MatMul ------------------------------------------------------------------------------ */
+/* ---- Gemm, MatMul ---- */
 
 struct gemm_case {
     int m, n, k;
@@ -107,7 +107,7 @@ START_TEST(qc_exec_run__matmul_of_batches__broadcasts)
 }
 END_TEST
 
-/* ---- elementwise ------------------------------------------------------------------------------- */
+/* ---- elementwise ---- */
 
 static double apply(int op, double a, double b)
 {
@@ -120,8 +120,8 @@ START_TEST(qc_exec_run__binary__broadcasts_like_numpy)
     static const int ops[] = {QC_OP_ADD, QC_OP_SUB, QC_OP_MUL, QC_OP_DIV};
     fixture_init(f);
     struct qc_shape as = SHAPE4(2, 3, 4, 5);
-    struct qc_shape shapes[] = {as, SHAPE4(1, 3, 1, 1), SHAPE3(3, 1, 1), SHAPE1(5), shape_of(0),
-                                SHAPE4(2, 1, 4, 1)};
+    struct qc_shape shapes[] = {as,        SHAPE4(1, 3, 1, 1), SHAPE3(3, 1, 1),
+                                SHAPE1(5), shape_of(0),        SHAPE4(2, 1, 4, 1)};
     struct qc_shape bs = shapes[_i / 8];
     bool nhwc = _i / 4 % 2 == 1; /* behind a pool of 1x1, which leaves NHWC */
     int a = value_new(f, QC_F32, as), y = value_new(f, QC_F32, as), in = a;
@@ -171,20 +171,28 @@ END_TEST
 static double unary_expect(int op, double x)
 {
     switch (op) {
-    case QC_OP_RELU: return fmax(x, 0.0);
-    case QC_OP_LEAKY_RELU: return x < 0.0 ? 0.01 * x : x;
-    case QC_OP_SIGMOID: return 1.0 / (1.0 + exp(-x));
-    case QC_OP_HARD_SIGMOID: return fmin(fmax(0.2 * x + 0.5, 0.0), 1.0);
-    case QC_OP_HARD_SWISH: return x * fmin(fmax(x / 6.0 + 0.5, 0.0), 1.0);
-    case QC_OP_TANH: return tanh(x);
-    default: return exp(x);
+    case QC_OP_RELU:
+        return fmax(x, 0.0);
+    case QC_OP_LEAKY_RELU:
+        return x < 0.0 ? 0.01 * x : x;
+    case QC_OP_SIGMOID:
+        return 1.0 / (1.0 + exp(-x));
+    case QC_OP_HARD_SIGMOID:
+        return fmin(fmax(0.2 * x + 0.5, 0.0), 1.0);
+    case QC_OP_HARD_SWISH:
+        return x * fmin(fmax(x / 6.0 + 0.5, 0.0), 1.0);
+    case QC_OP_TANH:
+        return tanh(x);
+    default:
+        return exp(x);
     }
 }
 
 START_TEST(qc_exec_run__unary__is_close_to_libm)
 {
-    static const int ops[] = {QC_OP_RELU, QC_OP_LEAKY_RELU, QC_OP_SIGMOID, QC_OP_HARD_SIGMOID,
-                              QC_OP_HARD_SWISH, QC_OP_TANH, QC_OP_EXP};
+    static const int ops[] = {QC_OP_RELU,         QC_OP_LEAKY_RELU, QC_OP_SIGMOID,
+                              QC_OP_HARD_SIGMOID, QC_OP_HARD_SWISH, QC_OP_TANH,
+                              QC_OP_EXP};
     struct fixture fixture, *f = &fixture;
     enum { N = 4000 };
     static float data[N];
@@ -233,15 +241,16 @@ START_TEST(qc_exec_run__batch_normalization__follows_the_formula)
     struct qc_shape shape = _i == 0 ? SHAPE4(1, 3, 2, 4) : SHAPE3(1, 3, 8);
     int x = value_new(f, QC_F32, shape), y = value_new(f, QC_F32, shape);
     const float *data = tensor_new(f, QC_F32, shape, NULL)->data;
-    int s = constant_new(f, QC_F32, SHAPE1(3), NULL), b = constant_new(f, QC_F32, SHAPE1(3), NULL);
+    int s = constant_new(f, QC_F32, SHAPE1(3), NULL),
+        b = constant_new(f, QC_F32, SHAPE1(3), NULL);
     int m = constant_new(f, QC_F32, SHAPE1(3), NULL), v = constant_new(f, QC_F32, SHAPE1(3), var);
     NODE(f, QC_OP_BATCH_NORMALIZATION, y, x, s, b, m, v);
     const float *got = run_one(f, x, y, data);
     for (int i = 0; i < 24; i++) {
         int c = i / 8;
-        expect[i] = (data[i] - constant_f32(f, m)[c]) / sqrtf(var[c] + 1e-5f) *
-                        constant_f32(f, s)[c] +
-                    constant_f32(f, b)[c];
+        expect[i] =
+            (data[i] - constant_f32(f, m)[c]) / sqrtf(var[c] + 1e-5f) * constant_f32(f, s)[c] +
+            constant_f32(f, b)[c];
     }
     check_close(got, expect, 24, 1e-6f);
     fixture_done(f);
@@ -277,7 +286,7 @@ START_TEST(qc_exec_eval_node__dropout_in_training__is_refused)
 }
 END_TEST
 
-/* ---- programs ---------------------------------------------------------------------------------- */
+/* ---- programs ---- */
 
 static void scale_by_two(void *ctx, int value, const struct qc_view *view)
 {
@@ -285,8 +294,8 @@ static void scale_by_two(void *ctx, int value, const struct qc_view *view)
     count[value]++;
     if (value == 1) { /* what fake quantization does: the interior is overwritten */
         for (int i = 0; i < 12; i++) {
-            float *p = (float *)view->data + (view->layout == QC_NHWC ? i / 4 + i % 4 *
-                       view->pixel_stride : i);
+            float *p = (float *)view->data +
+                       (view->layout == QC_NHWC ? i / 4 + i % 4 * view->pixel_stride : i);
             *p *= 2.0f;
         }
     }

@@ -119,8 +119,7 @@ START_TEST(qc_exec_run__conv__equals_the_naive_sum)
         y = r;
     }
     const float *got = run_one(f, x, y, data->data);
-    check_conv(&c, data->data, weights, b >= 0 ? constant_f32(f, b) : NULL, got, oh, ow,
-               c.chain);
+    check_conv(&c, data->data, weights, b >= 0 ? constant_f32(f, b) : NULL, got, oh, ow, c.chain);
     fixture_done(f);
 }
 END_TEST
@@ -128,8 +127,8 @@ END_TEST
 START_TEST(qc_exec_run__conv_of_one_dim__equals_the_naive_sum)
 {
     struct fixture fixture, *f = &fixture;
-    struct conv_case c = {2, 3, 1, 11, 4, 1, 3, 1, 1, 2, 1, 1, 0, 1, 0, 1, true, false, false,
-                          false, NULL};
+    struct conv_case c = {2, 3, 1, 11, 4, 1,    3,     1,     1,     2,   1,
+                          1, 0, 1, 0,  1, true, false, false, false, NULL};
     fixture_init(f);
     int ow = out_dim(c.w, c.kw, c.sw, c.dw, c.pl, c.pr);
     int x = value_new(f, QC_F32, SHAPE3(c.n, c.c, c.w));
@@ -151,10 +150,10 @@ END_TEST
 START_TEST(qc_exec_run__residual_network__equals_the_naive_sum)
 {
     struct fixture fixture, *f = &fixture;
-    struct conv_case a = {1, 6, 8, 8, 6, 5, 5, 1, 1, 1, 1, 1, 2, 2, 2, 2, true, false, false,
-                          false, NULL};
-    struct conv_case d = {1, 6, 8, 8, 6, 3, 3, 6, 1, 1, 1, 1, 1, 1, 1, 1, true, false, false,
-                          false, NULL};
+    struct conv_case a = {1, 6, 8, 8, 6, 5,    5,     1,     1,     1,   1,
+                          1, 2, 2, 2, 2, true, false, false, false, NULL};
+    struct conv_case d = {1, 6, 8, 8, 6, 3,    3,     6,     1,     1,   1,
+                          1, 1, 1, 1, 1, true, false, false, false, NULL};
     float expect[6], sum;
     fixture_init(f);
     struct qc_shape shape = SHAPE4(1, 6, 8, 8);
@@ -198,7 +197,8 @@ START_TEST(qc_exec_build__conv_window_larger_than_input__is_refused)
     struct qc_exec *exec = NULL;
     fixture_init(f);
     qc_kernels_init(&kernels, QC_ISA_REF);
-    int x = value_new(f, QC_F32, SHAPE4(1, 2, 4, 4)), y = value_new(f, QC_F32, SHAPE4(1, 2, 4, 4));
+    int x = value_new(f, QC_F32, SHAPE4(1, 2, 4, 4)),
+        y = value_new(f, QC_F32, SHAPE4(1, 2, 4, 4));
     int w = constant_new(f, QC_F32, SHAPE4(2, 2, 3, 3), NULL);
     NODE(f, QC_OP_CONV, y, x, w);
     graph_io(f, 1, &x, 1, &y);
@@ -213,8 +213,7 @@ Suite *test_exec_conv_suite(void)
 {
     Suite *suite = suite_create("test_exec_conv");
     TCase *c = tcase_create("conv");
-    tcase_add_loop_test(c, qc_exec_run__conv__equals_the_naive_sum, 0,
-                        (int)QD_COUNT_OF(cases));
+    tcase_add_loop_test(c, qc_exec_run__conv__equals_the_naive_sum, 0, (int)QD_COUNT_OF(cases));
     tcase_add_test(c, qc_exec_run__conv_of_one_dim__equals_the_naive_sum);
     tcase_add_test(c, qc_exec_run__residual_network__equals_the_naive_sum);
     tcase_add_test(c, qc_exec_build__conv_window_larger_than_input__is_refused);

@@ -126,8 +126,8 @@ START_TEST(qc_exec_build__hostile_pads__are_refused)
     graph_io(f, 1, &x, 1, &y);
     struct qc_exec_options options = {.kernels = &kernels};
     enum qd_code code = qc_exec_build(f->g, &options, &f->arena, &exec, &f->err);
-    ck_assert_msg(code == QD_UNSUPPORTED || code == QD_LIMIT_EXCEEDED, "case %d: %d",
-                  _i, (int)code);
+    ck_assert_msg(code == QD_UNSUPPORTED || code == QD_LIMIT_EXCEEDED, "case %d: %d", _i,
+                  (int)code);
     fixture_done(f);
 }
 END_TEST
@@ -155,10 +155,10 @@ START_TEST(qc_exec_zero_point__8_bit_value__is_found_through_pools)
     NODE(f, QC_OP_ADD, same, plain, plain);
     int inputs[3] = {x, in, plain};
     graph_io(f, 3, inputs, 1, &y);
-    ck_assert_int_eq(qc_exec_zero_point(f->g, q), 77);     /* its producer */
-    ck_assert_int_eq(qc_exec_zero_point(f->g, p), 77);     /* its consumer */
-    ck_assert_int_eq(qc_exec_zero_point(f->g, in), 77);    /* a consumer behind a pool */
-    ck_assert_int_eq(qc_exec_zero_point(f->g, plain), 0);  /* not quantized */
+    ck_assert_int_eq(qc_exec_zero_point(f->g, q), 77);    /* its producer */
+    ck_assert_int_eq(qc_exec_zero_point(f->g, p), 77);    /* its consumer */
+    ck_assert_int_eq(qc_exec_zero_point(f->g, in), 77);   /* a consumer behind a pool */
+    ck_assert_int_eq(qc_exec_zero_point(f->g, plain), 0); /* not quantized */
     fixture_done(f);
 }
 END_TEST

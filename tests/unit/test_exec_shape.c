@@ -2,7 +2,7 @@
 
 Suite *test_exec_shape_suite(void);
 
-/* ---- pools ------------------------------------------------------------------------------------- */
+/* ---- pools ---- */
 
 struct pool_case {
     int kh, kw, sh, sw, dh, dw, pt, pl, pb, pr, oh, ow;
@@ -78,7 +78,7 @@ START_TEST(qc_exec_run__max_pool_of_u8__ignores_the_padding)
 }
 END_TEST
 
-/* ---- element moves ----------------------------------------------------------------------------- */
+/* ---- element moves ---- */
 
 START_TEST(qc_exec_eval_node__transpose__permutes_every_type)
 {
@@ -165,8 +165,8 @@ START_TEST(qc_exec_run__concat_of_channels__joins_in_both_layouts)
     const float *got = run_one(f, x, y, data);
     for (int i = 0; i < 168; i++) {
         int n = i / 84, c = i / 4 % 21, p = i % 4;
-        float expect = c < 3 ? data[n * 12 + c * 4 + p]
-                             : constant_f32(f, b)[n * 72 + (c - 3) * 4 + p];
+        float expect =
+            c < 3 ? data[n * 12 + c * 4 + p] : constant_f32(f, b)[n * 72 + (c - 3) * 4 + p];
         ck_assert(got[i] == expect);
     }
     fixture_done(f);
@@ -201,7 +201,7 @@ START_TEST(qc_exec_eval_node__gather_shape_cast__do_shape_arithmetic)
 }
 END_TEST
 
-/* ---- Resize (expected values: the ONNX operator's examples) ------------------------------------ */
+/* ---- Resize (expected values: the ONNX operator's examples) ---- */
 
 START_TEST(qc_exec_run__resize__equals_the_onnx_examples)
 {
@@ -239,7 +239,7 @@ START_TEST(qc_exec_run__resize__equals_the_onnx_examples)
 }
 END_TEST
 
-/* ---- ReduceMean, Softmax ----------------------------------------------------------------------- */
+/* ---- ReduceMean, Softmax ---- */
 
 START_TEST(qc_exec_run__reduce_mean__averages_its_axes)
 {
@@ -287,7 +287,7 @@ START_TEST(qc_exec_run__softmax__sums_to_one_along_its_axis)
 }
 END_TEST
 
-/* ---- QuantizeLinear, DequantizeLinear ---------------------------------------------------------- */
+/* ---- QuantizeLinear, DequantizeLinear ---- */
 
 START_TEST(qc_exec_run__quantize__rounds_half_to_even_and_saturates)
 {
@@ -313,8 +313,8 @@ START_TEST(qc_exec_eval_node__quantize_per_axis__takes_each_slice_its_scale)
     fixture_init(f);
     int x = constant_new(f, QC_F32, SHAPE2(2, 3), data);
     int s = constant_new(f, QC_F32, SHAPE1(2), scale), z = constant_new(f, QC_S8, SHAPE1(2), zp);
-    attr_int(f, NODE(f, QC_OP_QUANTIZE_LINEAR, value_new(f, QC_S8, SHAPE2(2, 3)), x, s, z), "axis",
-             0);
+    attr_int(f, NODE(f, QC_OP_QUANTIZE_LINEAR, value_new(f, QC_S8, SHAPE2(2, 3)), x, s, z),
+             "axis", 0);
     OK(qc_exec_eval_node(f->g, 0, &f->arena, out, &f->err));
     ck_assert_mem_eq(out[0]->data, expect, 6);
     int q = constant_new(f, QC_S8, SHAPE2(2, 3), expect);
