@@ -29,6 +29,15 @@ static enum qd_code lock_folder(struct store *store, struct qd_error *err)
     if (mkdir(store->data_dir, 0700) != 0 && errno != EEXIST) {
         return qd_fail_errno(err, errno, "create data folder '%s'", store->data_dir);
     }
+    /* Absolute from here on: a job's child has its scratch folder as working directory. */
+    char *absolute = realpath(store->data_dir, NULL);
+    if (absolute == NULL || strlen(absolute) > 3000) {
+        int cause = absolute == NULL ? errno : ENAMETOOLONG;
+        free(absolute);
+        return qd_fail_errno(err, cause, "resolve '%s'", store->data_dir);
+    }
+    snprintf(store->data_dir, sizeof(store->data_dir), "%s", absolute);
+    free(absolute);
     snprintf(path, sizeof(path), "%s/lock", store->data_dir);
     store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (store->lock_fd < 0) {

@@ -62,12 +62,14 @@ id=$(field id <<< "$job")
 [ -n "$id" ] || { echo "demo: the answer names no job: $job" >&2; exit 1; }
 
 state=$(field state <<< "$job")
-deadline=$((SECONDS + 600))
+deadline=$((SECONDS + 600)) shown=
 while [[ $state != succeeded && $state != failed && $state != canceled ]]; do
     [ $SECONDS -lt $deadline ] || { echo "demo: job $id did not end in 600 s" >&2; exit 1; }
     job=$(curl -sS --fail-with-body --max-time 30 "$url/v1/jobs/$id?wait=2s")
     state=$(field state <<< "$job")
-    echo "  $id: $state $(field phase <<< "$job")"
+    phase=$(field phase <<< "$job")
+    [ "$state $phase" = "$shown" ] || echo "  $id: $state $phase"
+    shown="$state $phase"
 done
 [ "$state" = succeeded ] || { echo "demo: job $id $state: $job" >&2; exit 1; }
 
