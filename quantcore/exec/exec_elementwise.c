@@ -153,42 +153,65 @@ enum qd_code qc_prepare_unary(const struct qc_prepare *p, struct qc_step *step,
  */
 
 struct batch_norm {
-    struct qc_nd nd; /* of one channel: x, out */
+    struct qc_nd nd; /* x, out without their channels */
     int64_t channels, x_step, out_step;
     float epsilon, lo, hi;
 };
 
 struct batch_norm_run {
-    float a, b, lo, hi;
+    const struct batch_norm *bn;
+    const float *a, *b; /* the channel's, or all channels' */
     const float *x;
     float *out;
 };
 
-static void normalize(const struct qc_nd *nd, const int64_t *off, void *ctx)
+/* A run of one channel. */
+static void normalize_channel(const struct qc_nd *nd, const int64_t *off, void *ctx)
 {
     const struct batch_norm_run *r = ctx;
     int last = nd->rank - 1;
     const float *x = r->x + off[0];
     float *out = r->out + off[1];
     for (int64_t i = 0; i < nd->dim[last]; i++) {
-        float y = fmaf(x[i * nd->stride[0][last]], r->a, r->b);
-        out[i * nd->stride[1][last]] = qc_clamp(y, r->lo, r->hi);
+        float y = fmaf(x[i * nd->stride[0][last]], r->a[0], r->b[0]);
+        out[i * nd->stride[1][last]] = qc_clamp(y, r->bn->lo, r->bn->hi);
+    }
+}
+
+/* A run of pixels, whose channels lie side by side. */
+static void normalize_pixels(const struct qc_nd *nd, const int64_t *off, void *ctx)
+{
+    const struct batch_norm_run *r = ctx;
+    int last = nd->rank - 1;
+    for (int64_t i = 0; i < nd->dim[last]; i++) {
+        const float *x = r->x + off[0] + i * nd->stride[0][last];
+        float *out = r->out + off[1] + i * nd->stride[1][last];
+        for (int64_t c = 0; c < r->bn->channels; c++) {
+            out[c] = qc_clamp(fmaf(x[c], r->a[c], r->b[c]), r->bn->lo, r->bn->hi);
+        }
     }
 }
 
 static void batch_norm_run(const struct qc_step *step, const struct qc_view *in,
                            const struct qc_view *out, void *scratch)
 {
-    (void)scratch;
     const struct batch_norm *bn = step->params;
     const float *scale = in[1].data, *bias = in[2].data, *mean = in[3].data, *var = in[4].data;
+    float *a = scratch, *b = a + bn->channels;
     for (int64_t c = 0; c < bn->channels; c++) {
-        struct batch_norm_run r = {.lo = bn->lo, .hi = bn->hi};
-        r.a = scale[c] / sqrtf(var[c] + bn->epsilon);
-        r.b = bias[c] - mean[c] * r.a;
-        r.x = (const float *)in[0].data + c * bn->x_step;
-        r.out = (float *)out[0].data + c * bn->out_step;
-        qc_nd_walk(&bn->nd, normalize, &r);
+        a[c] = scale[c] / sqrtf(var[c] + bn->epsilon);
+        b[c] = bias[c] - mean[c] * a[c];
+    }
+    struct batch_norm_run r = {bn, a, b, in[0].data, out[0].data};
+    if (bn->x_step == 1 && bn->out_step == 1) {
+        qc_nd_walk(&bn->nd, normalize_pixels, &r);
+        return;
+    }
+    for (int64_t c = 0; c < bn->channels; c++) {
+        r = (struct batch_norm_run){bn, a + c, b + c, r.x, r.out};
+        qc_nd_walk(&bn->nd, normalize_channel, &r);
+        r.x += bn->x_step;
+        r.out += bn->out_step;
     }
 }
 
@@ -225,6 +248,7 @@ enum qd_code qc_prepare_batch_normalization(const struct qc_prepare *p, struct q
     bn->epsilon = qc_node_float(p->node, "epsilon", 1e-5f);
     bn->lo = p->node->clamp.present ? p->node->clamp.lo : -INFINITY;
     bn->hi = p->node->clamp.present ? p->node->clamp.hi : INFINITY;
+    step->scratch_size = 2 * (size_t)bn->channels * sizeof(float);
     step->params = bn;
     step->run = batch_norm_run;
     return QD_OK;
