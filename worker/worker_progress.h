@@ -11,10 +11,10 @@
  *                     "artifacts":[{"name":"…","file":"…","content_type":"…"}],
  *                     "calibration":[…],"layers":[…]}
  *   calibration row: tensor, op_type, dtype (texts), scale > 0, zero_point, count (integers), lo,
- *     hi, min, max, clipped_share (numbers, null for none), extra (any JSON, optional)
+ *     hi, min, max, clipped_share (numbers, null for none)
  *   layer row: node, op_type, precision (texts), reason (text or null), local_sqnr_db,
- *     cumulative_sqnr_db, cosine, max_error (numbers or null), extra (optional)
- * Unknown members are ignored. A result that is larger than a frame is sent in parts: any number of
+ *     cumulative_sqnr_db, cosine, max_error (numbers or null)
+ *   Other members of a row are kept together as its `extra` JSON. A result that is larger than a frame is sent in parts: any number of
  * {"type":"rows","calibration":[…],"layers":[…]} before it, whose rows are appended. */
 #ifndef WORKER_PROGRESS_H
 #define WORKER_PROGRESS_H

@@ -108,9 +108,30 @@ static enum qd_code get_json(const json_t *row, const char *name, struct qd_aren
     return code;
 }
 
+/* What no column holds is kept as JSON. `columns` ends with NULL. */
+static enum qd_code get_extra(const json_t *row, const char *const *columns,
+                              struct qd_arena *arena, const char **ret, struct qd_error *err)
+{
+    json_t *rest = json_copy((json_t *)(uintptr_t)row); /* shallow; row stays as it is */
+    json_t *holder = json_object();
+    for (size_t i = 0; columns[i] != NULL; i++) {
+        json_object_del(rest, columns[i]);
+    }
+    if (json_object_size(rest) > 0) {
+        json_object_set(holder, "extra", rest);
+    }
+    enum qd_code code = get_json(holder, "extra", arena, ret, err);
+    json_decref(rest);
+    json_decref(holder);
+    return code;
+}
+
 static enum qd_code read_calibration(const json_t *row, struct qd_arena *arena,
                                      struct store_calibration *c, struct qd_error *err)
 {
+    static const char *const columns[] = {"tensor", "op_type", "dtype",         "scale",
+                                          "lo",     "hi",      "min",           "max",
+                                          "count",  "zero_point", "clipped_share", NULL};
     QD_TRY(get_text(row, "tensor", true, arena, &c->tensor, err));
     QD_TRY(get_text(row, "op_type", true, arena, &c->op, err));
     QD_TRY(get_text(row, "dtype", true, arena, &c->dtype, err));
@@ -126,12 +147,15 @@ static enum qd_code read_calibration(const json_t *row, struct qd_arena *arena,
     QD_TRY(get_real(row, "min", &c->min, err));
     QD_TRY(get_real(row, "max", &c->max, err));
     QD_TRY(get_real(row, "clipped_share", &c->saturated, err));
-    return get_json(row, "extra", arena, &c->extra, err);
+    return get_extra(row, columns, arena, &c->extra, err);
 }
 
 static enum qd_code read_layer(const json_t *row, struct qd_arena *arena, struct store_layer *l,
                                struct qd_error *err)
 {
+    static const char *const columns[] = {"node",          "op_type",            "precision",
+                                          "local_sqnr_db", "cumulative_sqnr_db", "cosine",
+                                          "max_error",     "reason",             NULL};
     QD_TRY(get_text(row, "node", true, arena, &l->node, err));
     QD_TRY(get_text(row, "op_type", true, arena, &l->op, err));
     QD_TRY(get_text(row, "precision", true, arena, &l->precision, err));
@@ -140,7 +164,7 @@ static enum qd_code read_layer(const json_t *row, struct qd_arena *arena, struct
     QD_TRY(get_real(row, "cumulative_sqnr_db", &l->cumulative_sqnr_db, err));
     QD_TRY(get_real(row, "cosine", &l->cosine, err));
     QD_TRY(get_real(row, "max_error", &l->max_abs_error, err));
-    return get_json(row, "extra", arena, &l->extra, err);
+    return get_extra(row, columns, arena, &l->extra, err);
 }
 
 /* One plain name without a folder; printable, not hidden. */

@@ -53,7 +53,8 @@ static void child_result(void)
     worker_channel_progress(&channel, 2, 4, "samples", NULL) == QD_OK ? (void)0 : _exit(93);
     write_scratch("out.bin", byte);
     send_json("{\"type\":\"rows\",\"calibration\":[{\"tensor\":\"t\",\"op_type\":\"Conv\","
-              "\"dtype\":\"s8\",\"scale\":0.5,\"zero_point\":1,\"count\":9,\"lo\":null}]}");
+              "\"dtype\":\"s8\",\"scale\":0.5,\"zero_point\":1,\"count\":9,\"lo\":null,"
+              "\"mean\":0.25}]}");
     send_json(RESULT("out.bin"));
 }
 
@@ -306,8 +307,9 @@ START_TEST(run__result__published_with_rows_and_blob)
     close(fd);
     OK(store_calibration_list(store, job_id, &arena, &c, &n, &err));
     ck_assert(n == 1 && c[0].scale == 0.5 && c[0].lo != c[0].lo);
+    ck_assert_str_eq(c[0].extra, "{\"mean\":0.25}");
     OK(store_layers(store, job_id, &arena, &l, &n, &err));
-    ck_assert(n == 1 && l[0].cosine == 0.5);
+    ck_assert(n == 1 && l[0].cosine == 0.5 && l[0].extra == NULL);
 }
 END_TEST
 
