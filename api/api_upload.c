@@ -1,6 +1,7 @@
 #include "api/api_upload.h"
 
 #include <microhttpd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -15,6 +16,7 @@ struct api_upload {
     struct api_sink sink;
     unsigned counts[RULES_MAX];
     const struct api_part_rule *rule; /* of the open part, NULL between two */
+    char file_name[API_UPLOAD_NAME_MAX + 1];
     uint64_t part_size;
     struct qd_error *err; /* of the call under way */
     enum qd_code code;
@@ -72,13 +74,25 @@ static enum qd_code begin_part(struct api_upload *upload, const char *name,
     upload->part_size = 0;
     QD_TRY(upload->sink.begin(upload->sink.arg, &part, err));
     upload->rule = part.rule;
+    (void)snprintf(upload->file_name, sizeof(upload->file_name), "%s", part.file_name);
     return QD_OK;
+}
+
+/* libmicrohttpd says where a part begins by offset 0 alone, and may say it several times before
+ * the first byte: that is still the same part while its names are. */
+static bool is_new_part(const struct api_upload *upload, const char *name, const char *file_name,
+                        uint64_t offset)
+{
+    return upload->rule == NULL ||
+           (offset == 0 && (upload->part_size > 0 || name == NULL ||
+                            strcmp(name, upload->rule->name) != 0 ||
+                            strcmp(file_name != NULL ? file_name : "", upload->file_name) != 0));
 }
 
 static enum qd_code take(struct api_upload *upload, const char *name, const char *file_name,
                          const char *data, uint64_t offset, size_t size, struct qd_error *err)
 {
-    if (offset == 0 || upload->rule == NULL) {
+    if (is_new_part(upload, name, file_name, offset)) {
         QD_TRY(begin_part(upload, name, file_name, err));
     }
     upload->part_size += size;
@@ -160,6 +174,13 @@ enum qd_code api_upload_finish(struct api_upload *upload, struct qd_error *err)
     upload->processor = NULL;
     if (upload->code != QD_OK) {
         return upload->code;
+    }
+    unsigned n_parts = 0;
+    for (size_t r = 0; r < upload->n_rules; r++) {
+        n_parts += upload->counts[r];
+    }
+    if (n_parts == 0) {
+        return qd_fail(err, QD_INVALID, "the multipart body has no part");
     }
     if (complete != MHD_YES) {
         return qd_fail(err, QD_INVALID, "the multipart body ends before its closing boundary");
