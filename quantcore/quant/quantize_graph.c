@@ -19,7 +19,8 @@ struct builder {
     int *scale, *zero_point; /* [old n_values] constants of a quantized value, -1 before */
     int *n_uses;             /* [old n_values] DequantizeLinear nodes so far */
     struct qc_name_set names; /* all values of the old graph and of the new one */
-    bool *read_as_f32;       /* [old n_values] somebody reads the value before its Q */
+    bool *read_as_f32;       /* [old n_values] some node reads the value before its Q */
+    bool *read_as_u8;        /* [old n_values] some node reads a DequantizeLinear of it */
 };
 
 /* ---- names and small constants --------------------------------------------------------------- */
@@ -141,16 +142,19 @@ static bool reads_dequantized(const struct builder *b, int i, int k)
         return true;
     }
     bool feeds_q = n->outputs[0] >= 0 && b->plan->group[n->outputs[0]] >= 0;
-    return made_by_integers(b, v) && !(qc_is_product(n) && feeds_q);
+    bool looks_integer = qc_is_product(n) ||
+                         (b->plan->excluded[i] && (qc_op_rows[n->op].flags & QC_IS_QUANT) != 0);
+    return made_by_integers(b, v) && !(looks_integer && feeds_q);
 }
 
-static void find_f32_readers(struct builder *b)
+static void find_readers(struct builder *b)
 {
     for (int i = 0; i < b->old->n_nodes; i++) {
         const struct qc_node *n = &b->old->nodes[i];
         for (int k = 0; k < n->n_inputs; k++) {
-            if (n->inputs[k] >= 0 && !reads_dequantized(b, i, k)) {
-                b->read_as_f32[n->inputs[k]] = true;
+            if (n->inputs[k] >= 0) {
+                bool *by = reads_dequantized(b, i, k) ? b->read_as_u8 : b->read_as_f32;
+                by[n->inputs[k]] = true;
             }
         }
     }
@@ -292,6 +296,20 @@ static bool clamp_is_implied(const struct builder *b, int i, const struct qc_cla
            qc_quantize_value(clamp->hi, p->scale, p->zero_point, 0, 255) == 255;
 }
 
+/* An output whose node runs on integers: its value is renamed, the last DequantizeLinear of it
+ * takes over the name. */
+static bool output_moves(const struct builder *b, int v)
+{
+    return b->plan->group[v] >= 0 && made_by_integers(b, v);
+}
+
+/* All readers may have asked for the f32 result. */
+static bool needs_quantize(const struct builder *b, int v)
+{
+    return b->plan->group[v] >= 0 &&
+           (b->read_as_u8[v] || (qc_graph_is_output(b->old, v) && output_moves(b, v)));
+}
+
 static enum qd_code copy_node(struct builder *b, int i, struct qd_error *err)
 {
     const struct qc_node *from = &b->old->nodes[i];
@@ -330,7 +348,7 @@ static enum qd_code copy_node(struct builder *b, int i, struct qd_error *err)
     }
     b->result->node[i] = b->g->n_nodes - 1;
     for (int k = 0; k < from->n_outputs; k++) {
-        if (from->outputs[k] >= 0 && b->plan->group[from->outputs[k]] >= 0) {
+        if (from->outputs[k] >= 0 && needs_quantize(b, from->outputs[k])) {
             QD_TRY(quantize_value(b, from->outputs[k], err));
         }
     }
@@ -338,13 +356,6 @@ static enum qd_code copy_node(struct builder *b, int i, struct qd_error *err)
 }
 
 /* ---- the graph around them ------------------------------------------------------------------- */
-
-/* An output whose node runs on integers: its value is renamed, the last DequantizeLinear of it
- * takes over the name. */
-static bool output_moves(const struct builder *b, int v)
-{
-    return b->plan->group[v] >= 0 && made_by_integers(b, v);
-}
 
 static enum qd_code copy_header(struct builder *b, struct qd_error *err)
 {
@@ -420,6 +431,7 @@ static enum qd_code new_builder(struct builder *b, struct qd_error *err)
     QD_TRY(qd_arena_array(b->arena, values, sizeof(*b->zero_point), &b->zero_point, err));
     QD_TRY(qd_arena_array(b->arena, values, sizeof(*b->n_uses), &b->n_uses, err));
     QD_TRY(qd_arena_array(b->arena, values, sizeof(*b->read_as_f32), &b->read_as_f32, err));
+    QD_TRY(qd_arena_array(b->arena, values, sizeof(*b->read_as_u8), &b->read_as_u8, err));
     for (size_t v = 0; v < values; v++) {
         r->quantized[v] = -1;
     }
@@ -437,9 +449,9 @@ enum qd_code qc_quantize_graph(const struct qc_quantize_plan *plan,
     QD_TRY(qc_name_set_init(&b.names, 8 * (size_t)b.old->n_values, arena, err));
     QD_TRY(copy_header(&b, err));
     QD_TRY(rename_outputs(&b, err));
-    find_f32_readers(&b);
+    find_readers(&b);
     for (int i = 0; i < b.old->n_inputs; i++) {
-        if (plan->group[b.old->inputs[i].value] >= 0) {
+        if (needs_quantize(&b, b.old->inputs[i].value)) {
             QD_TRY(quantize_value(&b, b.old->inputs[i].value, err));
         }
     }

@@ -10,10 +10,11 @@
  *   - a graph output keeps its name and stays f32: the node gives "<name>_float", then
  *     "<name>_quantized", then "<name>"
  *   - f32 nodes read the f32 tensor where another f32 node (or the network's input) made it, else
- *     a DequantizeLinear of their own. Exception: an f32 Conv, Gemm or MatMul whose output is
- *     quantized never stands directly behind a DequantizeLinear, because ONNX Runtime would then
- *     quantize its weights unasked; it reads the f32 result of the node before. That node then
- *     has a second reader, and runtimes (this one too) compute it in f32 between its
+ *     a DequantizeLinear of their own. Exception: an f32 Conv, Gemm or MatMul, or an excluded
+ *     operator that has an integer form, never stands between a DequantizeLinear and a
+ *     QuantizeLinear: runtimes would take it for an integer unit, and ONNX Runtime quantizes f32
+ *     weights there unasked. It reads the f32 result of the node before. Where that node has
+ *     other readers too, runtimes (this one as well) compute it in f32 between its
  *     DequantizeLinear and QuantizeLinear: the price is speed, never accuracy.
  *
  * Names, all deterministic: "<tensor>_quantized", "<tensor>_dequantized" ("_dequantized_2", …
@@ -30,7 +31,7 @@ struct qc_quantized_graph {
     struct qc_graph *graph;  /* linked; values 0..n_values-1 are those of the f32 graph, with
                                 their indices (a renamed output's is the "_float" one) */
     int *node;               /* [f32 n_nodes] index of the same node here */
-    int *quantized;          /* [f32 n_values] index of the u8 value, -1 if there is none */
+    int *quantized;          /* [f32 n_values] index of the u8 value, -1 if nobody reads one */
     struct qc_quantized_weights **weights; /* [f32 n_nodes] NULL for nodes without */
     int n_dead_channels;     /* weights' scales raised to the floor */
     int n_raised_scales;     /* weights' scales raised to fit a bias into s32 */

@@ -286,6 +286,7 @@ static enum qd_code new_plan(const struct qc_graph *g, const struct qc_quantize_
     p->options = *options;
     QD_TRY(qd_arena_array(arena, nodes, sizeof(*p->integer), &p->integer, err));
     QD_TRY(qd_arena_array(arena, nodes, sizeof(*p->reason), &p->reason, err));
+    QD_TRY(qd_arena_array(arena, nodes, sizeof(*p->excluded), &p->excluded, err));
     QD_TRY(qd_arena_array(arena, nodes, sizeof(*p->keeps_f32), &p->keeps_f32, err));
     QD_TRY(qd_arena_array(arena, values, sizeof(*p->group), &p->group, err));
     QD_TRY(qd_arena_array(arena, values, sizeof(*p->observe), &p->observe, err));
@@ -309,7 +310,10 @@ enum qd_code qc_quantize_plan_new(const struct qc_graph *g,
     QD_TRY(qd_arena_array(arena, values, sizeof(*reaches), &reaches, err));
     QD_TRY(qd_arena_array(arena, values, sizeof(*quantized), &quantized, err));
     for (int i = 0; i < g->n_nodes; i++) {
-        QD_TRY(first_reason(plan, &g->nodes[i], arena, &plan->reason[i], err));
+        const struct qc_node *n = &g->nodes[i];
+        plan->excluded[i] = in_list(n->name, options->exclude_nodes, options->n_exclude_nodes) ||
+                            in_list(n->op_type, options->exclude_types, options->n_exclude_types);
+        QD_TRY(first_reason(plan, n, arena, &plan->reason[i], err));
     }
     if (find_reach(plan, reaches) && !options->quantize_last_output) {
         leave_tail(plan, reaches);

@@ -35,6 +35,7 @@ struct qc_quantize_plan {
     struct qc_quantize_options options;
     bool *integer;        /* [n_nodes] runs on integers (element-moving ones included) */
     const char **reason;  /* [n_nodes] why not; "" for integer nodes */
+    bool *excluded;       /* [n_nodes] by name or type */
     bool *keeps_f32;      /* [n_nodes] an integer Conv, Gemm or MatMul that gives f32 */
     int *group;           /* [n_values] root of the value's group; -1: not quantized */
     bool *observe;        /* [n_values] needs statistics: every group's root, and the inputs of

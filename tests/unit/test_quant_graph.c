@@ -307,6 +307,26 @@ START_TEST(quantize_graph__excluded_conv__never_between_dequantize_and_quantize)
 }
 END_TEST
 
+START_TEST(quantize_graph__excluded_add__not_taken_for_a_unit)
+{
+    build_net();
+    const char *types[] = {"Add"};
+    options.exclude_types = types;
+    options.n_exclude_types = 1;
+    struct qc_quantize_plan *plan = plan_of();
+    struct qc_quantized_graph *r = quantize(plan, NULL, NULL);
+    options.n_exclude_types = 0;
+    const struct qc_node *add = &r->graph->nodes[find_node(r->graph, "add")];
+    ck_assert_str_eq(maker(r->graph, add->inputs[0])->name, "conv2");
+    ck_assert_str_eq(maker(r->graph, add->inputs[1])->name, "pool");
+    ck_assert(add->clamp.present); /* in f32 nothing implies it */
+    /* conv2 has no other reader: it gives f32 and no QuantizeLinear is left dangling */
+    ck_assert_int_eq(find_node(r->graph, "c2_quantized"), -1);
+    ck_assert_int_eq(r->quantized[qc_graph_find_value(g, "c2")], -1);
+    ck_assert_int_ge(find_node(r->graph, "a_quantized"), 0);
+}
+END_TEST
+
 START_TEST(plan__unknown_exclusion__names_it)
 {
     build_net();
@@ -495,6 +515,7 @@ Suite *test_quant_graph_suite(void)
     tcase_add_test(c, quantize_graph__quantize_last_output__everything_but_softmax);
     tcase_add_test(c, quantize_graph__means_given__bias_made_and_corrected);
     tcase_add_test(c, quantize_graph__excluded_conv__never_between_dequantize_and_quantize);
+    tcase_add_test(c, quantize_graph__excluded_add__not_taken_for_a_unit);
     tcase_add_test(c, plan__unknown_exclusion__names_it);
     tcase_add_test(c, quantize_graph__inner_tensor_is_an_output__keeps_its_name);
     tcase_add_test(c, quantize_graph__x_plus_x__two_dequantize);
