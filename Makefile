@@ -115,3 +115,21 @@ lint:  ## the rules of CONTRIBUTING.md that a script can see
 .PHONY: demo
 demo: $(BUILD)/quantd  ## quantize the Fashion-MNIST example through the service
 	BUILD=$(BUILD) examples/fashion-mnist/demo.sh
+
+# The artifact in ONNX Runtime beside the daemon's own integers. Python and its wheels come from
+# PyPI into a folder of the build; INTEROP_PYTHON names an interpreter that has them already.
+INTEROP_FLAGS ?=
+VENV := $(BUILD)/venv
+.PHONY: check-interop
+check-interop: $(BUILD)/quantd $(if $(INTEROP_PYTHON),,$(VENV)/stamp)  ## the artifact in ONNX Runtime (needs PyPI; INTEROP_FLAGS=--full)
+	timeout 3600 $(or $(INTEROP_PYTHON),$(VENV)/bin/python) tests/interop/check_interop.py \
+		--quantd $(BUILD)/quantd --work $(BUILD)/interop $(INTEROP_FLAGS)
+# Debian's python3 has venv without ensurepip until python3-venv is installed.
+$(VENV)/stamp:
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { \
+		test "$$(id -u)" = 0 || { echo "check-interop: install python3-venv" >&2; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+			--no-install-recommends python3-venv < /dev/null; }
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet onnx onnxruntime numpy pillow
+	@touch $@

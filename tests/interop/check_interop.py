@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Compare quantd's artifact in ONNX Runtime with quantd's own integer engine.
+
+    check_interop.py [--quantd build/quantd] [--work build/interop] [--threads 2] [--full] [NAME ...]
+
+Each network is quantized from calibration samples of its own kind. The artifact has to pass
+onnx.checker with full_check, to load in ONNX Runtime (CPU), and to give there what
+`quantd run --engine int8` gives. An output made by DequantizeLinear may differ by one step of its
+scale. Any other f32 output (behind a last Gemm or Softmax) may differ by 1 % of its range, and
+the share of elements within 1e-5 of the range is printed. How far both are from the f32 network
+is printed too: that is information, not a condition.
+
+The networks beside the checkout (../shared/data) are optional; each one absent is named.
+"""
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import numpy_helper
+
+import networks
+
+QUICK_SAMPLES = 100
+FAR_LIMIT = 1e-2    # of the output's range, for outputs that are not on a grid
+NEAR = 1e-5         # of the output's range, counted as equal
+COMMAND_SECONDS = 1800
+# Pass values through unchanged, so the grid of the DequantizeLinear before them still holds.
+VIEWS = {"Flatten", "Reshape", "Identity", "Transpose", "Squeeze", "Unsqueeze"}
+
+
+class Failure(Exception):
+    """A condition of the check that does not hold; its text is the report."""
+
+
+def run_quantd(arguments):
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{' '.join(arguments[:2])}: no end after {COMMAND_SECONDS} s") from None
+    if done.returncode != 0:
+        tail = (done.stderr or done.stdout).strip()[-500:]
+        raise Failure(f"{' '.join(arguments[:2])}: exit status {done.returncode}: {tail}")
+
+
+def verify_sums(folder):
+    """SHA256SUMS has to name the artifact and to fit the bytes."""
+    named = set()
+    with open(f"{folder}/SHA256SUMS") as f:
+        for line in f:
+            digest, name = line.split()
+            with open(f"{folder}/{name.lstrip('*')}", "rb") as g:
+                if hashlib.sha256(g.read()).hexdigest() != digest:
+                    raise Failure(f"SHA256SUMS does not fit {name}")
+            named.add(name.lstrip("*"))
+    if "model.qdq.onnx" not in named:
+        raise Failure("SHA256SUMS does not name model.qdq.onnx")
+
+
+def output_quanta(model):
+    """For each graph output: the scale of the DequantizeLinear that makes it, or None."""
+    maker = {o: n for n in model.graph.node for o in n.output}
+    value = {i.name: i for i in model.graph.initializer}
+    quanta = {}
+    for output in model.graph.output:
+        node = maker.get(output.name)
+        while node is not None and node.op_type in VIEWS:
+            node = maker.get(node.input[0])
+        quanta[output.name] = None
+        if node is not None and node.op_type == "DequantizeLinear":
+            scale = numpy_helper.to_array(value[node.input[1]])
+            quanta[output.name] = float(scale.max())
+    return quanta
+
+
+def session(path, threads):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def run_ort(path, x, batch, threads):
+    """All outputs for all samples, by name, from one model file."""
+    s = session(path, threads)
+    names = [o.name for o in s.get_outputs()]
+    feed = s.get_inputs()[0].name
+    parts = [s.run(names, {feed: x[i:i + batch]}) for i in range(0, len(x), batch)]
+    return {n: np.concatenate([p[k] for p in parts]) for k, n in enumerate(names)}
+
+
+def compare(name, ours, theirs, quantum):
+    """One line about two arrays that should be the same; raises Failure when they are not."""
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        raise Failure(f"{name}: quantd gives {ours.dtype}{list(ours.shape)}, "
+                      f"ONNX Runtime {theirs.dtype}{list(theirs.shape)}")
+    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        raise Failure(f"{name}: values that are not finite")
+    difference = np.abs(ours.astype(np.float64) - theirs)
+    equal = np.mean(ours == theirs)
+    if quantum is not None:
+        steps = difference.max() / quantum
+        line = f"{name}: {equal:.4%} equal, largest difference {steps:.2f} steps of {quantum:.6g}"
+        # Both are integers times one scale: half a thousandth is what f32 rounding may add.
+        if steps > 1.0005:
+            raise Failure(line + " (limit 1)")
+        return line
+    spread = float(theirs.max()) - float(theirs.min())
+    if spread <= 0:
+        raise Failure(f"{name}: constant output {theirs.flat[0]}: nothing is compared")
+    far = difference.max() / spread
+    near = np.mean(difference <= NEAR * spread)
+    line = (f"{name}: {equal:.4%} equal, {near:.4%} within {NEAR:g} of the range, "
+            f"largest difference {far:.3g} of the range")
+    if far > FAR_LIMIT:
+        raise Failure(line + f" (limit {FAR_LIMIT:g})")
+    return line
+
+
+def sqnr_db(reference, other):
+    noise = np.sum((reference.astype(np.float64) - other) ** 2)
+    signal = np.sum(reference.astype(np.float64) ** 2)
+    return float("inf") if noise == 0 else 10 * np.log10(signal / noise)
+
+
+def against_f32(network, f32, int8):
+    """A row of the table: SQNR of every output, top-1 agreement, accuracy f32 and int8."""
+    row = [network.name, " ".join(f"{sqnr_db(f32[n], int8[n]):.2f}" for n in f32)]
+    first = next(iter(f32))
+    if f32[first].ndim != 2:
+        return row + ["-", "-", "-"]
+    a, b = f32[first].argmax(1), int8[first].argmax(1)
+    row.append(f"{np.mean(a == b):.2%}")
+    if network.labels is None:
+        return row + ["-", "-"]
+    return row + [f"{np.mean(a == network.labels):.2%}", f"{np.mean(b == network.labels):.2%}"]
+
+
+def check(network, arguments):
+    folder = f"{arguments.work}/{network.name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    np.save(f"{folder}/calibration.npy", network.calibration)
+    np.save(f"{folder}/input.npy", network.evaluation)
+    run_quantd([arguments.quantd, "quantize", network.model, "--calibration",
+                f"{folder}/calibration.npy", "--threads", str(arguments.threads),
+                "--output", f"{folder}/artifact"])
+    artifact = f"{folder}/artifact/model.qdq.onnx"
+    verify_sums(f"{folder}/artifact")
+    model = onnx.load(artifact)
+    onnx.checker.check_model(model, full_check=True)
+    run_quantd([arguments.quantd, "run", artifact, "--input", f"{folder}/input.npy",
+                "--output", f"{folder}/output.npz", "--engine", "int8"])
+    theirs = run_ort(artifact, network.evaluation, network.batch, arguments.threads)
+    with np.load(f"{folder}/output.npz") as f:
+        ours = {n: f[n] for n in f.files}
+    if set(ours) != set(theirs):
+        raise Failure(f"outputs {sorted(ours)} here, {sorted(theirs)} in ONNX Runtime")
+    f32 = run_ort(network.model, network.evaluation, network.batch, arguments.threads)
+    row = against_f32(network, f32, ours)
+    quanta, failures = output_quanta(model), []
+    for n in theirs:
+        try:
+            print("  " + compare(n, ours[n], theirs[n], quanta[n]))
+        except Failure as e:
+            failures.append(str(e))
+    return row, failures
+
+
+def print_table(rows):
+    head = ["network", "SQNR dB", "top-1 agreement", "accuracy f32", "accuracy int8"]
+    width = [max(len(r[k]) for r in [head] + rows) for k in range(len(head))]
+    for r in [head] + rows:
+        print("  ".join(c.ljust(w) for c, w in zip(r, width)).rstrip())
+
+
+def main():
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    p = argparse.ArgumentParser()
+    p.add_argument("--quantd", default=f"{root}/build/quantd")
+    p.add_argument("--work", default=f"{root}/build/interop")
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--full", action="store_true", help="the whole split, not 100 samples")
+    p.add_argument("names", nargs="*", help="networks (all)")
+    arguments = p.parse_args()
+    unknown = set(arguments.names) - set(networks.LOADERS)
+    if unknown:
+        p.error(f"unknown networks {sorted(unknown)}; known: {sorted(networks.LOADERS)}")
+    rows, passed, failed = [], 0, 0
+    for name in arguments.names or networks.LOADERS:
+        if not networks.present(root, name):
+            print(f"{name}: absent (../shared/data is not beside the checkout), not checked")
+            continue
+        begin = time.monotonic()
+        print(f"{name}:", flush=True)
+        try:
+            network = networks.load(root, name, None if arguments.full else QUICK_SAMPLES)
+            row, failures = check(network, arguments)
+            rows.append(row)
+        except Exception as e:  # one network's failure must not hide the others' results
+            failures = [f"{type(e).__name__}: {e}"]
+        for f in failures:
+            print(f"  FAILED {f}")
+        passed, failed = passed + (not failures), failed + bool(failures)
+        print(f"  {time.monotonic() - begin:.1f} s", flush=True)
+    print_table(rows)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
