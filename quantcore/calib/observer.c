@@ -28,7 +28,7 @@ struct qc_observer {
     struct qc_statistics *statistics;
 };
 
-/* ---- setting up ------------------------------------------------------------------------------ */
+/* ---- setting up --------------------------------------------------------------------------- */
 
 static enum qd_code new_tails(struct qc_observer *o, struct observed *t, bool smallest,
                               double percentile, struct qc_tail **ret, struct qc_tail *merged,
@@ -115,7 +115,7 @@ enum qd_code qc_observer_new(const struct qc_observed *tensors, int n,
     return QD_OK;
 }
 
-/* ---- reading a view -------------------------------------------------------------------------- */
+/* ---- reading a view ----------------------------------------------------------------------- */
 
 typedef void run_fn(void *ctx, const float *x, size_t n);
 
@@ -219,7 +219,7 @@ static void sum_nhwc(const struct qc_view *view, int axis, double *sum, double *
     }
 }
 
-/* ---- pass 1 ---------------------------------------------------------------------------------- */
+/* ---- pass 1 ------------------------------------------------------------------------------- */
 
 struct extremes {
     qc_minmax_f32_fn *minmax;
@@ -354,7 +354,7 @@ enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
     return QD_OK;
 }
 
-/* ---- pass 2 ---------------------------------------------------------------------------------- */
+/* ---- pass 2 ------------------------------------------------------------------------------- */
 
 struct counting {
     qc_histogram_f32_fn *histogram;

@@ -23,7 +23,7 @@ struct builder {
     bool *read_as_u8;        /* [old n_values] some node reads a DequantizeLinear of it */
 };
 
-/* ---- names and small constants --------------------------------------------------------------- */
+/* ---- names and small constants ------------------------------------------------------------ */
 
 static enum qd_code new_name(struct builder *b, const char *base, const char *suffix,
                              const char **ret, struct qd_error *err)
@@ -55,7 +55,7 @@ static enum qd_code add_tensor(struct builder *b, const char *base, const char *
     return qc_graph_add_constant(b->g, name, t, ret, err);
 }
 
-/* ---- QuantizeLinear and DequantizeLinear ----------------------------------------------------- */
+/* ---- QuantizeLinear and DequantizeLinear -------------------------------------------------- */
 
 /* One node x, scale, zero_point -> a new value called `name` like x, of type dtype. */
 static enum qd_code add_conversion(struct builder *b, int op, const char *node_name,
@@ -117,7 +117,7 @@ static enum qd_code dequantize_value(struct builder *b, int v, const char *outpu
                           b->scale[v], b->zero_point[v], -1, ret, err);
 }
 
-/* ---- what a node reads ----------------------------------------------------------------------- */
+/* ---- what a node reads -------------------------------------------------------------------- */
 
 static bool made_by_integers(const struct builder *b, int v)
 {
@@ -160,7 +160,7 @@ static void find_readers(struct builder *b)
     }
 }
 
-/* ---- weights and bias ------------------------------------------------------------------------ */
+/* ---- weights and bias --------------------------------------------------------------------- */
 
 static size_t count_outputs(const struct qc_node *n, const struct qc_tensor *w)
 {
@@ -281,7 +281,7 @@ static enum qd_code add_parameters(struct builder *b, int i, int *ret_weights, i
     return add_weights(b, w_base, w, ret_weights, err);
 }
 
-/* ---- nodes ----------------------------------------------------------------------------------- */
+/* ---- nodes -------------------------------------------------------------------------------- */
 
 /* Q(clamp(x)) = clamp(Q(x), Q(lo), Q(hi)): nothing is left to clamp when the ends are the ends of
  * the codes. A reader in front of Q would miss the clamp. */
@@ -355,7 +355,7 @@ static enum qd_code copy_node(struct builder *b, int i, struct qd_error *err)
     return QD_OK;
 }
 
-/* ---- the graph around them ------------------------------------------------------------------- */
+/* ---- the graph around them ---------------------------------------------------------------- */
 
 static enum qd_code copy_header(struct builder *b, struct qd_error *err)
 {

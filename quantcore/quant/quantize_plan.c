@@ -18,7 +18,7 @@ static bool is_f32_data(const struct qc_graph *g, int value)
     return value >= 0 && g->values[value].constant == NULL && g->values[value].dtype == QC_F32;
 }
 
-/* ---- which nodes have an integer form -------------------------------------------------------- */
+/* ---- which nodes have an integer form ----------------------------------------------------- */
 
 static const char *check_bias(const struct qc_graph *g, const struct qc_node *n, size_t n_out)
 {
@@ -151,7 +151,7 @@ static enum qd_code first_reason(const struct qc_quantize_plan *plan, const stru
     return QD_OK;
 }
 
-/* ---- the tail behind the last product -------------------------------------------------------- */
+/* ---- the tail behind the last product ----------------------------------------------------- */
 
 static bool is_compute(const struct qc_quantize_plan *plan, int node)
 {
@@ -196,7 +196,7 @@ static void leave_tail(struct qc_quantize_plan *plan, const bool *reaches)
     }
 }
 
-/* ---- which values are quantized -------------------------------------------------------------- */
+/* ---- which values are quantized ----------------------------------------------------------- */
 
 static bool is_moving(const struct qc_quantize_plan *plan, int node)
 {
@@ -325,7 +325,7 @@ enum qd_code qc_quantize_plan_new(const struct qc_graph *g,
     return QD_OK;
 }
 
-/* ---- pairs ----------------------------------------------------------------------------------- */
+/* ---- pairs -------------------------------------------------------------------------------- */
 
 /* Roots are joined further here: root[r] == r, or the root that r was joined to. */
 static int find_root(int *root, int r)
