@@ -18,7 +18,8 @@ enum qc_image_filter { QC_FILTER_BILINEAR, QC_FILTER_BICUBIC };
 
 /* How a stored sample becomes the network's input: image decoding, resize, centre crop, channel
  * order, then y = (x * scale - mean[c]) / std[c] in f32, then layout. Arrays of u8 and f32 take
- * the arithmetic part too (never resize or crop). Zeroed = nothing is done. */
+ * the arithmetic part too (never resize or crop). Zeroed = nothing is done. With several inputs
+ * it is for those of rank 3 alone. mean and std are in the order of the network's channels. */
 struct qc_preprocess {
     enum qc_image_resize resize;
     enum qc_image_filter filter;
