@@ -99,6 +99,10 @@ static enum qd_code take_job(struct child *c, struct qd_error *err)
     QD_TRY(worker_channel_init(&c->channel, WORKER_CHILD_FD, WORKER_HEARTBEAT_S, err));
     (void)printf("sandbox: landlock %s, seccomp %s\n", level.landlock ? "yes" : "no",
                  level.seccomp ? "yes" : "no");
+    /* Unsorted archives are unpacked to a temporary file: only the scratch folder is writable. */
+    if (setenv("TMPDIR", c->scratch, 1) != 0) {
+        return qd_fail_errno(err, errno, "set TMPDIR");
+    }
     for (size_t i = 0; i < n; i++) {
         QD_TRY(take_input(c, i, json_array_get(inputs, i), err));
     }
