@@ -135,6 +135,21 @@ static void put_process(struct page *page, const struct api_app *app)
                (double)app->started_ms * 1e-3);
 }
 
+/* Without the numbers rather than without the page: a failing store shows in /readyz. */
+static void put_jobs(struct page *page, struct store *store)
+{
+    int64_t counts[STORE_STATE_COUNT];
+    struct qd_error ignored;
+    if (store == NULL || store_job_counts(store, counts, &ignored) != QD_OK) {
+        return;
+    }
+    put(page, "# HELP quantd_jobs Jobs by state.\n# TYPE quantd_jobs gauge\n");
+    for (enum store_state state = STORE_QUEUED; state < STORE_STATE_COUNT; state++) {
+        put(page, "quantd_jobs{state=\"%s\"} %lld\n", store_state_name(state),
+            (long long)counts[state]);
+    }
+}
+
 static enum qd_code metrics(struct api_request *request, struct qd_error *err)
 {
     const struct api_app *app = api_server_app(request->server);
@@ -144,6 +159,7 @@ static enum qd_code metrics(struct api_request *request, struct qd_error *err)
         "quantd_build_info{version=\"%s\"} 1\n",
         app->version);
     put_http(&page, api_server_counters_of(request->server));
+    put_jobs(&page, app->store);
     put_process(&page, app);
     return api_respond_text(request, 200, "text/plain; version=0.0.4; charset=utf-8", page.text,
                             page.used, no_store, err);

@@ -137,6 +137,8 @@ ask "$url/v1/jobs/$id/calibration?format=csv"
 holds 'calibration table' "$work/body" '^"[^"]+","[^"]*","u8",[0-9.e-]+,'
 ask "$url/v1/jobs/$id/layers"
 holds layers "$work/body" '"precision":"int8"'
+ask "$url/metrics"
+holds 'jobs are counted' "$work/body" '^quantd_jobs\{state="succeeded"\} 1'
 ask -X POST "$url/v1/jobs/$id/cancel"
 same 'cancel after the end' 409 "$status"
 
