@@ -101,7 +101,7 @@ unit: $(BUILD)/run_tests $(BUILD)/quantd  ## unit tests only (SUITE=name runs on
 check: $(BUILD)/run_tests $(BUILD)/quantd  ## everything that needs Debian's packages alone
 	$(BUILD)/run_tests
 	timeout 120 tests/integration/test_http.sh $(BUILD)/quantd
-	timeout 300 tests/integration/test_jobs.sh $(BUILD)/quantd
+	$(if $(findstring address,$(SAN)),@echo "test_jobs.sh left out: a job's sandbox takes /proc and address space from AddressSanitizer",timeout 300 tests/integration/test_jobs.sh $(BUILD)/quantd)
 
 .PHONY: bench
 $(BUILD)/bench_kernels: $(BUILD)/obj/tests/bench/bench_kernels.o $(LIB)
@@ -122,7 +122,7 @@ INTEROP_FLAGS ?=
 VENV := $(BUILD)/venv
 .PHONY: check-interop
 check-interop: $(BUILD)/quantd $(if $(INTEROP_PYTHON),,$(VENV)/stamp)  ## the artifact in ONNX Runtime (needs PyPI; INTEROP_FLAGS=--full)
-	timeout 3600 $(or $(INTEROP_PYTHON),$(VENV)/bin/python) tests/interop/check_interop.py \
+	timeout 3600 $(or $(INTEROP_PYTHON),$(VENV)/bin/python) -B tests/interop/check_interop.py \
 		--quantd $(BUILD)/quantd --work $(BUILD)/interop $(INTEROP_FLAGS)
 # Debian's python3 has venv without ensurepip until python3-venv is installed.
 $(VENV)/stamp:
@@ -133,3 +133,8 @@ $(VENV)/stamp:
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet onnx onnxruntime numpy pillow
 	@touch $@
+
+.PHONY: check-fresh
+SUITES ?= bookworm
+check-fresh:  ## both commands of README on a bare Debian (SUITES="bookworm trixie"; as root)
+	tests/lib/check_fresh.sh $(SUITES)
