@@ -209,7 +209,8 @@ static enum qd_code run_with(enum qc_isa isa, struct qc_graph *g, const void *in
     return code;
 }
 
-/* The planner's way, with portable and with this CPU's kernels: input 0 is data when it is f32, the others are constants. */
+/* The planner's way, with portable and with this CPU's kernels: input 0 is data
+ * when it is f32, the others are constants. */
 static enum qd_code run_program(struct qc_graph *g, const char *dir, bool *ret_ran,
                                 struct qd_error *err)
 {
