@@ -195,7 +195,7 @@ def main():
     rows, passed, failed = [], 0, 0
     for name in arguments.names or networks.LOADERS:
         if not networks.present(root, name):
-            print(f"{name}: absent (../shared/data is not beside the checkout), not checked")
+            print(f"{name}: not checked, {networks.model_path(root, name)} is absent")
             continue
         begin = time.monotonic()
         print(f"{name}:", flush=True)
