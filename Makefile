@@ -138,3 +138,8 @@ $(VENV)/stamp:
 SUITES ?= bookworm
 check-fresh:  ## both commands of README on a bare Debian (SUITES="bookworm trixie"; as root)
 	tests/lib/check_fresh.sh $(SUITES)
+
+.PHONY: run
+run: $(BUILD)/quantd  ## start the daemon on loopback with its data below your home folder
+	@mkdir -p "$${XDG_STATE_HOME:-$$HOME/.local/state}"
+	$(BUILD)/quantd serve --data "$${XDG_STATE_HOME:-$$HOME/.local/state}/quantd"
