@@ -100,6 +100,7 @@ unit: $(BUILD)/run_tests $(BUILD)/quantd  ## unit tests only (SUITE=name runs on
 
 check: $(BUILD)/run_tests $(BUILD)/quantd  ## everything that needs Debian's packages alone
 	$(BUILD)/run_tests
+	timeout 120 tests/integration/test_repeatable.sh $(BUILD)/quantd
 	timeout 120 tests/integration/test_http.sh $(BUILD)/quantd
 	$(if $(findstring address,$(SAN)),@echo "test_jobs.sh left out: a job's sandbox takes /proc and address space from AddressSanitizer",timeout 300 tests/integration/test_jobs.sh $(BUILD)/quantd)
 
