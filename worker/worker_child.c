@@ -119,7 +119,8 @@ static bool is_due(struct child *c)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    int64_t ms = (int64_t)(t.tv_sec - c->last.tv_sec) * 1000 + (t.tv_nsec - c->last.tv_nsec) / 1000000;
+    int64_t ms = (int64_t)(t.tv_sec - c->last.tv_sec) * 1000 +
+                 (t.tv_nsec - c->last.tv_nsec) / 1000000;
     if (ms < 100) {
         return false;
     }

@@ -13,7 +13,8 @@ void qc_depthwise_f32__ref(const struct qc_depthwise_f32 *d)
         for (int c = 0; c < d->channels; c++) {
             float acc = d->bias[c];
             for (int t = 0; t < d->n_taps; t++) {
-                acc = fmaf(in[d->tap[t] + c], d->weights[(size_t)t * (size_t)d->channels_padded + (size_t)c], acc);
+                size_t w = (size_t)t * (size_t)d->channels_padded + (size_t)c;
+                acc = fmaf(in[d->tap[t] + c], d->weights[w], acc);
             }
             out[c] = qc_clamp(acc, d->lo, d->hi);
         }
