@@ -93,10 +93,20 @@ static enum qd_code make_plan(struct qc_pipeline *p, struct qd_error *err)
                                     .n_exclude_nodes = o->n_exclude_nodes,
                                     .exclude_types = o->exclude_types,
                                     .n_exclude_types = o->n_exclude_types};
+    QD_TRY(qc_quantize_plan_new(p->graph, &q, p->arena, &p->plan, err));
+    if (p->plan->n_integer == 0) {
+        return qd_fail(err, QD_INVALID, "nothing in the network can be quantized: %d operators, "
+                       "all of them stay in f32", p->plan->n_f32);
+    }
+    return QD_OK;
+}
+
+static enum qd_code make_observer(struct qc_pipeline *p, struct qd_error *err)
+{
+    const struct qc_options *o = p->options;
     struct qc_observed *observed = NULL;
     const struct qc_graph *g = p->graph;
     int n = 0;
-    QD_TRY(qc_quantize_plan_new(g, &q, p->arena, &p->plan, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*observed), &observed, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(int), &p->tensor_of, err));
     for (int v = 0; v < g->n_values; v++) {
@@ -106,10 +116,6 @@ static enum qd_code make_plan(struct qc_pipeline *p, struct qd_error *err)
                                                  .shape = g->values[v].shape,
                                                  .channel_axis = p->plan->channel_axis[v]};
         }
-    }
-    if (p->plan->n_integer == 0) {
-        return qd_fail(err, QD_INVALID, "nothing in the network can be quantized: %d operators, "
-                       "all of them stay in f32", p->plan->n_f32);
     }
     struct qc_observer_options options = {.n_threads = p->job->threads.n_threads,
                                           .n_slots = o->batch_size,
@@ -297,13 +303,20 @@ static enum qd_code verify(struct qc_pipeline *p, struct qd_error *err)
     }
 }
 
-static enum qd_code run_phases(struct qc_pipeline *p, struct qd_error *err)
+/* What can be known before the first pass. */
+static enum qd_code prepare(struct qc_pipeline *p, struct qd_error *err)
 {
     QD_TRY(qc_options_check(p->options, err));
     QD_TRY(build_f32(p, err));
     p->report->model_name = p->graph->name != NULL ? p->graph->name : "";
     QD_TRY(init_feeds(p, err));
-    QD_TRY(make_plan(p, err));
+    return make_plan(p, err);
+}
+
+static enum qd_code run_phases(struct qc_pipeline *p, struct qd_error *err)
+{
+    QD_TRY(prepare(p, err));
+    QD_TRY(make_observer(p, err));
     QD_TRY(run_pass(p, false, err));
     QD_TRY(run_pass(p, true, err));
     QD_TRY(search(p, err));
@@ -312,13 +325,11 @@ static enum qd_code run_phases(struct qc_pipeline *p, struct qd_error *err)
     return verify(p, err);
 }
 
-enum qd_code qc_quantize(const struct qc_job *job, const struct qc_options *options,
-                         struct qd_arena *arena, struct qd_bytes *ret_artifact,
-                         struct qc_report **ret_report, struct qd_error *err)
+static enum qd_code pipeline_new(const struct qc_job *job, const struct qc_options *options,
+                                 struct qd_arena *arena, struct qc_pipeline **ret,
+                                 struct qd_error *err)
 {
     struct qc_pipeline *p = NULL;
-    struct qd_error local;
-    err = err != NULL ? err : &local; /* phases copy threads' errors into it */
     QD_TRY(qd_arena_alloc(arena, sizeof(*p), &p, err));
     QD_TRY(qd_arena_alloc(arena, sizeof(*p->report), &p->report, err));
     p->job = job;
@@ -328,6 +339,39 @@ enum qd_code qc_quantize(const struct qc_job *job, const struct qc_options *opti
     qc_kernels_init(&p->kernels, options->isa);
     p->report->isa = qc_isa_name(p->kernels.isa);
     p->report->n_threads = job->threads.n_threads;
+    *ret = p;
+    return QD_OK;
+}
+
+enum qd_code qc_check(const struct qc_job *job, const struct qc_options *options,
+                      struct qd_arena *arena, struct qc_check **ret, struct qd_error *err)
+{
+    struct qc_pipeline *p = NULL;
+    struct qc_check *check = NULL;
+    struct qd_error local;
+    int n = 0;
+    err = err != NULL ? err : &local;
+    QD_TRY(pipeline_new(job, options, arena, &p, err));
+    QD_TRY(qd_arena_alloc(arena, sizeof(*check), &check, err));
+    QD_TRY(prepare(p, err));
+    QD_TRY(qc_feed_rewind(&p->calibration, err));
+    QD_TRY(qc_feed_batch(&p->calibration, &n, err));
+    check->n_calibration = p->report->n_calibration;
+    check->n_verification = p->report->n_verification;
+    check->n_nodes_int8 = p->plan->n_integer;
+    check->n_nodes_f32 = p->plan->n_f32;
+    *ret = check;
+    return QD_OK;
+}
+
+enum qd_code qc_quantize(const struct qc_job *job, const struct qc_options *options,
+                         struct qd_arena *arena, struct qd_bytes *ret_artifact,
+                         struct qc_report **ret_report, struct qd_error *err)
+{
+    struct qc_pipeline *p = NULL;
+    struct qd_error local;
+    err = err != NULL ? err : &local; /* phases copy threads' errors into it */
+    QD_TRY(pipeline_new(job, options, arena, &p, err));
     QD_TRY(run_phases(p, err));
     QD_TRY(qc_report_fill(p, err));
     p->report->phase_seconds[p->phase] += now() - p->phase_start;

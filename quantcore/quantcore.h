@@ -128,6 +128,16 @@ QD_MUST_CHECK enum qd_code qc_quantize(const struct qc_job *job, const struct qc
                                        struct qd_arena *arena, struct qd_bytes *ret_artifact,
                                        struct qc_report **ret_report, struct qd_error *err);
 
+/* What qc_quantize would refuse before its first pass (options, model, shapes, nothing that can
+ * be quantized), and the first samples of the calibration data; no sample is run. */
+struct qc_check {
+    int64_t n_calibration, n_verification; /* samples */
+    int n_nodes_int8, n_nodes_f32;
+};
+QD_MUST_CHECK enum qd_code qc_check(const struct qc_job *job, const struct qc_options *options,
+                                    struct qd_arena *arena, struct qc_check **ret,
+                                    struct qd_error *err);
+
 /* What a model is and whether it can be quantized: imports, infers, folds. Used by submission
  * (an unsupported operator fails here with node, operator, opset and domain) and `inspect`. */
 struct qc_io_info {
