@@ -74,7 +74,8 @@ unsigned api_server_in_flight(const struct api_server *server);
 /* From a handler: do not answer yet. The route's `handle` is called again after
  * api_server_wake, after timeout_ms, or when the server stops. */
 void api_server_suspend(struct api_request *request, int64_t timeout_ms);
-/* Wake every suspended request; takes effect in the next api_server_run. */
+/* Wake one request, if it is suspended, or all; takes effect in the next api_server_run. */
+void api_server_wake(struct api_request *request);
 void api_server_wake_all(struct api_server *server);
 
 struct api_server_counters {
