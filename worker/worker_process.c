@@ -1,16 +1,12 @@
 #include "worker/worker_process.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "worker/worker_settle.h"
+#include "worker/worker_spawn.h"
 
 #define MAX_RECEIVED (256ull * 1024 * 1024) /* all frames of one child */
 #define PROGRESS_EVERY_MS 250
@@ -264,148 +260,47 @@ static void on_written(uv_write_t *write, int status)
     (void)status;
 }
 
-static enum qd_code make_first_frame(struct worker_process *p, const struct store_input *inputs,
-                                     size_t n, size_t *ret_size, struct qd_error *err)
-{
-    const struct worker_settings *s = &p->pool->settings;
-    json_t *list = json_array(), *config = json_loads(p->job.config, 0, NULL);
-    for (size_t i = 0; i < n; i++) {
-        json_array_append_new(list, json_pack("{s:s,s:i,s:s,s:I,s:s}", "role", inputs[i].role, "fd",
-                                              WORKER_FIRST_INPUT_FD + (int)i, "name",
-                                              inputs[i].name, "size", (json_int_t)inputs[i].size,
-                                              "sha256", inputs[i].blob));
-    }
-    json_t *frame = json_pack("{s:s,s:s,s:s,s:i,s:o,s:o,s:s,s:i,s:I}", "type", "job", "job",
-                              p->job.id, "name", p->job.name, "attempt", p->job.attempt, "config",
-                              config != NULL ? config : json_null(), "inputs", list, "scratch",
-                              p->scratch, "threads", (int)s->threads, "memory_limit",
-                              (json_int_t)s->memory_limit);
-    if (frame == NULL || json_array_size(list) != n) {
-        json_decref(frame);
-        return qd_fail(err, QD_INTERNAL, "job does not fit into a frame");
-    }
-    enum qd_code code = worker_frame_encode(frame, &p->first_frame, ret_size, err);
-    json_decref(frame);
-    return code;
-}
-
-static int open_log(struct worker_process *p)
-{
-    char path[4096 + 64];
-    snprintf(path, sizeof(path), "%s/logs/%s-%d.log", store_data_dir(p->pool->store), p->job.id,
-             p->job.attempt);
-    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-}
-
-/* stdio[0..3 + n]; descriptors of inputs are opened here and closed by the caller. */
-static enum qd_code open_stdio(struct worker_process *p, const struct store_input *inputs,
-                               size_t n, uv_stdio_container_t *stdio, struct qd_error *err)
-{
-    uint64_t size = 0;
-    int log_fd = open_log(p);
-    if (log_fd < 0) {
-        return qd_fail_errno(err, errno, "open the log of job %s", p->job.id);
-    }
-    stdio[0].flags = UV_IGNORE;
-    stdio[1].flags = stdio[2].flags = UV_INHERIT_FD;
-    stdio[1].data.fd = stdio[2].data.fd = log_fd;
-    stdio[3].flags = UV_CREATE_PIPE | UV_READABLE_PIPE | UV_WRITABLE_PIPE;
-    stdio[3].data.stream = (uv_stream_t *)&p->control;
-    for (size_t i = 0; i < n; i++) {
-        int fd = -1;
-        enum qd_code code =
-            store_blob_open(store_blobs_of(p->pool->store), inputs[i].blob, &fd, &size, err);
-        if (code != QD_OK) {
-            return qd_wrap(err, code, "input '%.100s'", inputs[i].name);
-        }
-        stdio[WORKER_FIRST_INPUT_FD + i].flags = UV_INHERIT_FD;
-        stdio[WORKER_FIRST_INPUT_FD + i].data.fd = fd;
-    }
-    return QD_OK;
-}
-
-static void close_stdio(uv_stdio_container_t *stdio, size_t n)
-{
-    if (stdio[1].flags == UV_INHERIT_FD) {
-        close(stdio[1].data.fd);
-    }
-    for (size_t i = WORKER_FIRST_INPUT_FD; i < n; i++) {
-        if (stdio[i].flags == UV_INHERIT_FD) {
-            close(stdio[i].data.fd);
-        }
-    }
-}
-
-static enum qd_code spawn(struct worker_process *p, uv_stdio_container_t *stdio, size_t n,
+static enum qd_code spawn(struct worker_process *p, size_t *ret_frame_size, bool *ret_handle,
                           struct qd_error *err)
 {
-    const struct worker_settings *s = &p->pool->settings;
-    char *args[16] = {0};
-    char *env[] = {(char[]){"PATH=/usr/bin:/bin"}, (char[]){"LC_ALL=C.UTF-8"}, NULL};
-    char exe[] = "/proc/self/exe", worker[] = "worker";
-    args[0] = exe;
-    args[1] = worker;
-    if (s->exe != NULL) {
-        QD_TRY(qd_arena_copy(&p->arena, s->exe, strlen(s->exe) + 1, &args[0], err));
-    }
-    for (size_t i = 0; s->args != NULL && s->args[i] != NULL && i < QD_COUNT_OF(args) - 2; i++) {
-        QD_TRY(qd_arena_copy(&p->arena, s->args[i], strlen(s->args[i]) + 1, &args[1 + i], err));
-    }
-    uv_process_options_t options = {.exit_cb = on_exit_of_child,
-                                    .file = args[0],
-                                    .args = args,
-                                    .env = env,
-                                    .cwd = p->scratch,
-                                    .flags = UV_PROCESS_DETACHED,
-                                    .stdio_count = (int)n,
-                                    .stdio = stdio};
-    p->process.data = p;
-    int rc = uv_spawn(p->pool->loop, &p->process, &options);
-    if (rc != 0) {
-        return qd_fail(err, QD_INTERNAL, "start worker process '%s': %s", args[0],
-                       uv_strerror(rc));
-    }
-    return QD_OK;
-}
-
-static enum qd_code prepare(struct worker_process *p, uv_stdio_container_t **ret_stdio,
-                            size_t *ret_n, size_t *ret_frame_size, struct qd_error *err)
-{
+    const char *data_dir = store_data_dir(p->pool->store);
     struct store_input *inputs = NULL;
     size_t n = 0;
-    snprintf(p->scratch, sizeof(p->scratch), "%s/scratch/%s-%d", store_data_dir(p->pool->store),
-             p->job.id, p->job.attempt);
-    if (mkdir(p->scratch, 0700) != 0) {
-        return qd_fail_errno(err, errno, "create scratch folder '%s'", p->scratch);
-    }
+    char log[4096 + 64];
+    snprintf(p->scratch, sizeof(p->scratch), "%s/scratch/%s-%d", data_dir, p->job.id,
+             p->job.attempt);
+    snprintf(log, sizeof(log), "%s/logs/%s-%d.log", data_dir, p->job.id, p->job.attempt);
     QD_TRY(store_job_inputs(p->pool->store, p->job.id, &p->arena, &inputs, &n, err));
-    QD_TRY(qd_arena_array(&p->arena, n + WORKER_FIRST_INPUT_FD, sizeof(**ret_stdio), ret_stdio,
-                          err));
-    *ret_n = n + WORKER_FIRST_INPUT_FD;
-    QD_TRY(open_stdio(p, inputs, n, *ret_stdio, err));
-    return make_first_frame(p, inputs, n, ret_frame_size, err);
+    p->process.data = p;
+    const struct worker_spawn spawn = {.loop = p->pool->loop,
+                                       .blobs = store_blobs_of(p->pool->store),
+                                       .settings = &p->pool->settings,
+                                       .type = "job",
+                                       .job = p->job.id,
+                                       .name = p->job.name,
+                                       .attempt = p->job.attempt,
+                                       .config = p->job.config,
+                                       .inputs = inputs,
+                                       .n_inputs = n,
+                                       .scratch = p->scratch,
+                                       .log = log,
+                                       .on_exit = on_exit_of_child,
+                                       .process = &p->process,
+                                       .control = &p->control};
+    return worker_spawn(&spawn, &p->arena, &p->first_frame, ret_frame_size, ret_handle, err);
 }
 
 void worker_process_start(struct worker_process *p)
 {
-    uv_stdio_container_t *stdio = NULL;
-    size_t n = 0, frame_size = 0;
+    size_t frame_size = 0;
+    bool spawned = false;
     worker_stage_move(&p->stage, WORKER_STARTING);
     worker_decoder_init(&p->decoder);
     worker_result_init(&p->result);
     uv_pipe_init(p->pool->loop, &p->control, 0);
     p->control.data = p;
     p->started_ms = p->heard_ms = uv_now(p->pool->loop);
-    enum qd_code code = prepare(p, &stdio, &n, &frame_size, &p->error);
-    bool spawned = false;
-    if (code == QD_OK) {
-        code = spawn(p, stdio, n, &p->error);
-        /* Also a failed uv_spawn leaves a handle that must be closed. */
-        spawned = uv_handle_get_type((uv_handle_t *)&p->process) == UV_PROCESS;
-    }
-    if (stdio != NULL) {
-        close_stdio(stdio, n);
-    }
+    enum qd_code code = spawn(p, &frame_size, &spawned, &p->error);
     if (code != QD_OK) {
         fail_here(p, code == QD_NO_SPACE || code == QD_NO_MEMORY ? "resource" : "internal");
         worker_stage_move(&p->stage, WORKER_RUNNING);
