@@ -10,6 +10,29 @@ static const char *producer_type(const struct qc_graph *g, int value)
     return n < 0 ? "Input" : g->nodes[n].op_type;
 }
 
+/* Names of the values that share the pair of their group's root. */
+static enum qd_code shared_names(const struct qc_pipeline *p, int root,
+                                 struct qc_calibration_row *row, struct qd_error *err)
+{
+    const struct qc_graph *g = p->graph;
+    const char **names = NULL;
+    int n = 0;
+    for (int v = 0; v < g->n_values; v++) {
+        n += p->plan->group[v] == root && v != root;
+    }
+    if (n == 0) {
+        return QD_OK;
+    }
+    QD_TRY(qd_arena_array(p->arena, (size_t)n, sizeof(*names), &names, err));
+    for (int v = 0; v < g->n_values; v++) {
+        if (p->plan->group[v] == root && v != root) {
+            names[row->n_shared++] = g->values[v].name;
+        }
+    }
+    row->shared = names;
+    return QD_OK;
+}
+
 static enum qd_code calibration_rows(struct qc_pipeline *p, struct qd_error *err)
 {
     const struct qc_graph *g = p->graph;
@@ -36,6 +59,7 @@ static enum qd_code calibration_rows(struct qc_pipeline *p, struct qd_error *err
             .count = (int64_t)t->count,
             .clipped_share = p->ranges[v].clipped_share,
         };
+        QD_TRY(shared_names(p, v, &r->calibration[r->n_calibration_rows - 1], err));
     }
     return QD_OK;
 }
@@ -73,6 +97,20 @@ static void measured(struct qc_layer_row *row, const struct qc_verify_layer *lay
     row->saturated_share = qc_metric_saturated_share(&layer->cumulative);
 }
 
+static void weights_row(struct qc_layer_row *row, const struct qc_graph *g,
+                        const struct qc_node *n, const struct qc_quantized_weights *w)
+{
+    if (w == NULL) {
+        return;
+    }
+    row->input = g->values[n->inputs[0]].name;
+    row->weights = g->values[n->inputs[1]].name;
+    row->weight_scales = w->scale;
+    row->n_weight_scales = w->n_scales;
+    row->n_channels = w->source->shape.dim[qc_weights_axis(n, w->source)];
+    row->n_groups = n->op == QC_OP_CONV ? qc_node_int(n, "group", 1) : 1;
+}
+
 static enum qd_code layer_rows(struct qc_pipeline *p, struct qd_error *err)
 {
     const struct qc_graph *g = p->graph;
@@ -98,6 +136,7 @@ static enum qd_code layer_rows(struct qc_pipeline *p, struct qd_error *err)
                                      .saturated_share = NAN,
                                      .weight_sqnr_db = weight_sqnr(p->quantized->weights[i]),
                                      .n_weights = weights_of(g, n)};
+        weights_row(row, g, n, p->quantized->weights[i]);
         for (int k = 0; k < n_measured; k++) {
             if (layers[k].f32_node == i) {
                 measured(row, &layers[k]);

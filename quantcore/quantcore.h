@@ -79,6 +79,8 @@ struct qc_calibration_row {
     double min, max, mean, std;   /* observed */
     int64_t count;                /* elements seen */
     double clipped_share;         /* of elements outside [lo, hi], by the fine histogram */
+    const char *const *shared;    /* the other tensors of its group: they have the same pair */
+    int n_shared;
 };
 
 struct qc_layer_row {
@@ -89,6 +91,11 @@ struct qc_layer_row {
                                   /* NAN where not measured */
     double weight_sqnr_db;        /* NAN without weights */
     int64_t n_weights;
+    /* of an integer Conv, Gemm or MatMul; NULL and 0 otherwise */
+    const char *input, *weights;  /* the data tensor and the weights that it multiplies */
+    const float *weight_scales;   /* one a tensor, or one an output channel */
+    int n_weight_scales;
+    int64_t n_channels, n_groups; /* output channels; groups of a Conv, else 1 */
 };
 
 struct qc_output_row {
