@@ -33,7 +33,7 @@ LIB := $(BUILD)/libquantd.a
 
 TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/kernels/test_*.c tests/lib/*.c))
 TEST_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(TEST_SRC) tests/run_tests.c)
-FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ := $(sort $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
 
 .PHONY: all help clean check lint
 all: $(BUILD)/quantd  ## build build/quantd
@@ -98,11 +98,65 @@ $(BUILD)/run_tests: $(TEST_OBJ) $(LIB)
 unit: $(BUILD)/run_tests $(BUILD)/quantd  ## unit tests only (SUITE=name runs one suite)
 	$(if $(SUITE),CK_RUN_SUITE=$(SUITE)) $(BUILD)/run_tests
 
-check: $(BUILD)/run_tests $(BUILD)/quantd  ## everything that needs Debian's packages alone
+check: $(BUILD)/run_tests $(BUILD)/quantd replay  ## everything that needs Debian's packages alone
 	$(BUILD)/run_tests
 	timeout 120 tests/integration/test_repeatable.sh $(BUILD)/quantd
 	timeout 120 tests/integration/test_http.sh $(BUILD)/quantd
 	$(if $(findstring address,$(SAN)),@echo "test_jobs.sh left out: a job's sandbox takes /proc and address space from AddressSanitizer",timeout 300 tests/integration/test_jobs.sh $(BUILD)/quantd)
+
+# --- parsers of untrusted bytes -----------------------------------------------------------------
+# tests/fuzz/fuzz_x.c and its corpus tests/fuzz/corpus/x are found by their names. Without a
+# fuzzer the corpus and some mutants of it are a test; with clang's libFuzzer the target searches.
+REPLAY := $(FUZZ:%=$(BUILD)/replay/fuzz_%)
+REPLAY_MUTANTS ?= 200
+.SECONDARY: $(FUZZ:%=$(BUILD)/obj/tests/fuzz/fuzz_%.o) $(BUILD)/obj/tests/fuzz/replay_main.o
+.PHONY: replay
+$(BUILD)/replay/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay_main.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+replay: $(REPLAY)  ## the fuzz targets over their corpora and mutants of them (no fuzzer needed)
+	@for x in $(FUZZ); do \
+		timeout 60 $(BUILD)/replay/fuzz_$$x -m $(REPLAY_MUTANTS) tests/fuzz/corpus/$$x || exit 1; done
+
+# The library once more, by clang and instrumented. What is found stays in $(BUILD)/fuzz: the
+# corpus for the next run, inputs that failed in found/.
+FUZZ_SECONDS ?= 30
+FUZZ_TARGETS ?= $(FUZZ)
+FUZZ_DIR := $(BUILD)/fuzz
+FUZZ_CC ?= clang
+FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_OBJ := $(patsubst $(BUILD)/obj/%,$(FUZZ_DIR)/obj/%,$(LIB_OBJ))
+FUZZ_CFLAGS = -std=c17 -g -O1 -ffp-contract=off -fno-math-errno -fno-trapping-math \
+              -fno-omit-frame-pointer -Wall -Wextra $(FUZZ_SAN) -fsanitize=fuzzer-no-link
+FUZZ_STAMP := $(FUZZ_DIR)/deps.stamp
+.PHONY: fuzz
+.SECONDARY: $(FUZZ:%=$(FUZZ_DIR)/obj/tests/fuzz/fuzz_%.o)
+$(FUZZ_STAMP): deploy/install-deps.sh | $(DEPS_STAMP)
+	@mkdir -p $(@D)
+	@if [ "$(DEPS)" != no ]; then deploy/install-deps.sh --fuzz; fi
+	@touch $@
+$(FUZZ_DIR)/obj/gen/%.o: $(BUILD)/gen/%.c | $(FUZZ_STAMP)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -w -MMD -MP -c -o $@ $<
+$(FUZZ_DIR)/obj/%.o: %.c | $(FUZZ_STAMP) $(BUILD)/gen/onnx/onnx.pb-c.c
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
+$(FUZZ_DIR)/libquantd.a: $(FUZZ_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+$(FUZZ_DIR)/fuzz_%: $(FUZZ_DIR)/obj/tests/fuzz/fuzz_%.o $(FUZZ_DIR)/libquantd.a
+	$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -pthread -o $@ $^ $(LDLIBS)
+fuzz: $(FUZZ_TARGETS:%=$(FUZZ_DIR)/fuzz_%)  ## search each parser for FUZZ_SECONDS (FUZZ_TARGETS="onnx npy"; clang)
+	@mkdir -p $(FUZZ_DIR)/found
+	@for x in $(FUZZ_TARGETS); do \
+		log=$(FUZZ_DIR)/$$x.log; mkdir -p $(FUZZ_DIR)/corpus/$$x; \
+		timeout $$(($(FUZZ_SECONDS) + 60)) $(FUZZ_DIR)/fuzz_$$x -max_total_time=$(FUZZ_SECONDS) \
+			-timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+			-artifact_prefix=$(FUZZ_DIR)/found/$$x- \
+			$(FUZZ_DIR)/corpus/$$x tests/fuzz/corpus/$$x > $$log 2>&1 || { \
+			tail -n 60 $$log; echo "fuzz_$$x failed: $$log" >&2; exit 1; }; \
+		echo "fuzz_$$x: $$(sed -nE 's/^stat::(number_of_executed_units|new_units_added): */\1 /p' $$log | xargs)"; done
+-include $(shell find $(FUZZ_DIR)/obj -name '*.d' 2>/dev/null)
 
 .PHONY: bench
 $(BUILD)/bench_kernels: $(BUILD)/obj/tests/bench/bench_kernels.o $(LIB)

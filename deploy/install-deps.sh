@@ -1,12 +1,18 @@
 #!/bin/sh
 # Installs what is missing of the Debian packages that building and testing need (Debian 12, 13).
 # Nothing missing: says nothing and changes nothing. `make DEPS=no …` never calls this script.
+# --fuzz: what `make fuzz` needs as well, clang with its sanitizers and libFuzzer.
 set -eu
 
 packages="gcc libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev
     libprotobuf-c-dev protobuf-c-compiler libonnx-dev libonnx-testdata libarchive-dev
     libjpeg62-turbo-dev libpng-dev zlib1g-dev nettle-dev check curl ca-certificates
     dataset-fashion-mnist"
+case ${1:-} in
+    '') ;;
+    --fuzz) packages="$packages clang libclang-rt-dev" ;;
+    *) echo "usage: install-deps.sh [--fuzz]" >&2; exit 2 ;;
+esac
 
 if ! command -v dpkg-query > /dev/null; then
     echo "install-deps: not a Debian system; install the equivalents of:" $packages >&2
