@@ -19,6 +19,7 @@ struct quantize {
     const char *model_path, *config_path, *output, *labels;
     struct worker_file calibration[MAX_FILES], validation[MAX_FILES];
     int n_calibration, n_validation, n_threads;
+    bool table_format[WORKER_TABLE_FORMAT_COUNT]; /* json and csv always */
     json_t *config;
     struct worker_spec spec;
     struct qd_arena arena;
@@ -31,6 +32,7 @@ struct quantize {
 static const char usage[] =
     "usage: quantd quantize MODEL --calibration DATA [--calibration DATA ...] --output DIR\n"
     "           [--validation DATA ...] [--labels FILE] [--config JOB.json] [--threads N]\n"
+    "           [--table-format ncnn,tensorrt,ort,aimet]\n"
     "DATA: .npy, .npz, IDX (.gz), or tar/zip of PNG, JPEG or .npy\n";
 
 static bool add_file(struct worker_file *files, int *n)
@@ -56,13 +58,38 @@ static bool parse_threads(struct quantize *q)
     return true;
 }
 
+/* Names between commas. */
+static bool parse_table_formats(struct quantize *q)
+{
+    for (const char *at = optarg;;) {
+        char name[16];
+        struct qd_error err;
+        enum worker_table_format format;
+        size_t n = strcspn(at, ",");
+        (void)snprintf(name, sizeof(name), "%.*s", (int)(n < sizeof(name) ? n : sizeof(name)),
+                       at);
+        if (worker_table_format_from_name(name, &format, &err) != QD_OK) {
+            (void)fprintf(stderr, "quantd quantize: --table-format: %s\n", err.message);
+            return false;
+        }
+        q->table_format[format] = true;
+        if (at[n] == '\0') {
+            return true;
+        }
+        at += n + 1;
+    }
+}
+
 static bool parse_arguments(struct quantize *q, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"calibration", required_argument, NULL, 'c'}, {"validation", required_argument, NULL, 'v'},
-        {"labels", required_argument, NULL, 'l'},      {"config", required_argument, NULL, 'f'},
-        {"threads", required_argument, NULL, 't'},     {"output", required_argument, NULL, 'o'},
-        {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"calibration", required_argument, NULL, 'c'},
+                                            {"validation", required_argument, NULL, 'v'},
+                                            {"labels", required_argument, NULL, 'l'},
+                                            {"config", required_argument, NULL, 'f'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"output", required_argument, NULL, 'o'},
+                                            {"table-format", required_argument, NULL, 'T'},
+                                            {NULL, 0, NULL, 0}};
     bool good = true;
     int c;
     /* getopt wants the name in front of the arguments */
@@ -82,6 +109,9 @@ static bool parse_arguments(struct quantize *q, int argc, char **argv)
             break;
         case 't':
             good = parse_threads(q);
+            break;
+        case 'T':
+            good = parse_table_formats(q);
             break;
         case 'o':
             q->output = optarg;
@@ -159,7 +189,8 @@ static enum qd_code run_pipeline(struct quantize *q, struct qd_error *err)
     return code;
 }
 
-/* ---- the results ----------------------------------------------------------------------------- */
+/* ---- the results -----------------------------------------------------------------------------
+ */
 
 static enum qd_code put(const struct quantize *q, FILE *sums, const char *name, const void *data,
                         size_t size, struct qd_error *err)
@@ -191,11 +222,25 @@ static enum qd_code put_json(const struct quantize *q, FILE *sums, const char *n
     return put_text(q, sums, name, text, err);
 }
 
+static enum qd_code put_table(const struct quantize *q, FILE *sums,
+                              enum worker_table_format format, struct qd_error *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    QD_TRY(worker_report_table(q->report, format, &text, &size, err));
+    enum qd_code code = put(q, sums, worker_table_form(format)->file, text, size, err);
+    free(text);
+    return code;
+}
+
 static enum qd_code put_all(const struct quantize *q, FILE *sums, struct qd_error *err)
 {
     QD_TRY(put(q, sums, "model.qdq.onnx", q->artifact.data, q->artifact.size, err));
-    QD_TRY(put_json(q, sums, "calibration.json", worker_report_calibration(q->report), err));
-    QD_TRY(put_text(q, sums, "calibration.csv", worker_report_calibration_csv(q->report), err));
+    for (int i = 0; i < WORKER_TABLE_FORMAT_COUNT; i++) {
+        if (q->table_format[i]) {
+            QD_TRY(put_table(q, sums, (enum worker_table_format)i, err));
+        }
+    }
     return put_json(q, sums, "report.json", worker_report_json(q->report), err);
 }
 
@@ -237,6 +282,7 @@ int cmd_quantize(int argc, char **argv)
     if (q == NULL) {
         return CMD_FAILED;
     }
+    q->table_format[WORKER_TABLE_JSON] = q->table_format[WORKER_TABLE_CSV] = true;
     q->n_threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
     q->n_threads = q->n_threads < 1 ? 1 : q->n_threads;
     if (!parse_arguments(q, argc, argv)) {

@@ -215,13 +215,24 @@ static enum qd_code put_text(const struct child *c, const char *name, char *text
     return code;
 }
 
+static enum qd_code put_table(const struct child *c, enum worker_table_format format,
+                              struct qd_error *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    QD_TRY(worker_report_table(c->report, format, &text, &size, err));
+    enum qd_code code = put_file(c, worker_table_form(format)->file, text, size, err);
+    free(text);
+    return code;
+}
+
 static enum qd_code put_files(const struct child *c, struct qd_error *err)
 {
     QD_TRY(put_file(c, "model.qdq.onnx", c->artifact.data, c->artifact.size, err));
     QD_TRY(put_json(c, "report.json", worker_report_json(c->report), err));
     QD_TRY(put_text(c, "report.txt", worker_report_text(c->report), err));
-    QD_TRY(put_json(c, "calibration.json", worker_report_calibration(c->report), err));
-    return put_text(c, "calibration.csv", worker_report_calibration_csv(c->report), err);
+    QD_TRY(put_table(c, WORKER_TABLE_JSON, err));
+    return put_table(c, WORKER_TABLE_CSV, err);
 }
 
 /* Rows in slices, so that no frame comes near its limit. */
@@ -259,7 +270,7 @@ static enum qd_code send_result(struct child *c, bool passed, struct qd_error *e
     json_t *calibration = worker_report_calibration(c->report);
     json_t *layers = worker_report_layers(c->report);
     enum qd_code code =
-        send_rows(c, "calibration", json_object_get(calibration, "tensors"), err);
+        send_rows(c, "calibration", calibration, err);
     code = code == QD_OK ? send_rows(c, "layers", layers, err) : code;
     json_decref(calibration);
     json_decref(layers);

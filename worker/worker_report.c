@@ -4,20 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "worker/worker_table_json.h"
+
 /* NAN and infinities have no JSON form: null says "not measured" and "no error at all". */
 static json_t *number(double x)
 {
     return isfinite(x) ? json_real(x) : json_null();
-}
-
-static json_t *calibration_row(const struct qc_calibration_row *r)
-{
-    return json_pack("{s:s, s:s, s:s, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}",
-                     "tensor", r->tensor, "op_type", r->op_type, "dtype", r->dtype, "scale",
-                     number((double)r->scale), "zero_point", (int)r->zero_point, "lo",
-                     number(r->lo), "hi", number(r->hi), "min", number(r->min), "max",
-                     number(r->max), "mean", number(r->mean), "std", number(r->std), "count",
-                     (json_int_t)r->count, "clipped_share", number(r->clipped_share));
 }
 
 static json_t *layer_row(const struct qc_layer_row *r)
@@ -52,11 +44,32 @@ json_t *worker_report_layers(const struct qc_report *report)
 
 json_t *worker_report_calibration(const struct qc_report *report)
 {
-    json_t *rows = json_array();
-    for (int i = 0; i < report->n_calibration_rows; i++) {
-        json_array_append_new(rows, calibration_row(&report->calibration[i]));
+    struct qd_arena arena;
+    struct worker_table table = {0};
+    json_t *rows = NULL;
+    qd_arena_init(&arena, 0);
+    if (worker_table_from_report(report, &arena, &table, NULL) == QD_OK) {
+        rows = json_array();
+        for (size_t i = 0; i < table.n_rows; i++) {
+            json_array_append_new(rows, worker_table_row_json(&table.rows[i]));
+        }
     }
-    return json_pack("{s:o}", "tensors", rows);
+    qd_arena_done(&arena);
+    return rows;
+}
+
+enum qd_code worker_report_table(const struct qc_report *report, enum worker_table_format format,
+                                 char **ret_text, size_t *ret_size, struct qd_error *err)
+{
+    struct qd_arena arena;
+    struct worker_table table;
+    qd_arena_init(&arena, 0);
+    enum qd_code code = worker_table_from_report(report, &arena, &table, err);
+    if (code == QD_OK) {
+        code = worker_table_write(&table, format, ret_text, ret_size, err);
+    }
+    qd_arena_done(&arena);
+    return code;
 }
 
 static json_t *phases(const struct qc_report *report)
@@ -91,47 +104,6 @@ json_t *worker_report_json(const struct qc_report *report)
         report->total_seconds, "peak_arena_bytes", (json_int_t)report->peak_arena_bytes,
         "gate_passed", report->gate_passed, "outputs", outputs, "warnings", warnings, "layers",
         worker_report_layers(report));
-}
-
-/* A field by RFC 4180: quoted when it must be. Spreadsheets take =, +, -, @ at the start of a
- * text for a formula; tensor names are hostile, so such a name gets an apostrophe in front. */
-static void csv_text(FILE *out, const char *text)
-{
-    fputc('"', out);
-    if (*text == '=' || *text == '+' || *text == '-' || *text == '@') {
-        fputc('\'', out);
-    }
-    for (; *text != '\0'; text++) {
-        if (*text == '"') {
-            fputc('"', out);
-        }
-        fputc(*text, out);
-    }
-    fputc('"', out);
-}
-
-char *worker_report_calibration_csv(const struct qc_report *report)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (out == NULL) {
-        return NULL;
-    }
-    fputs("tensor,op_type,dtype,scale,zero_point,lo,hi,min,max,mean,std,count,clipped_share\r\n",
-          out);
-    for (int i = 0; i < report->n_calibration_rows; i++) {
-        const struct qc_calibration_row *r = &report->calibration[i];
-        csv_text(out, r->tensor);
-        fprintf(out, ",%s,%s,%.9g,%d,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g,%lld,%.9g\r\n",
-                r->op_type, r->dtype, (double)r->scale, (int)r->zero_point, r->lo, r->hi, r->min,
-                r->max, r->mean, r->std, (long long)r->count, r->clipped_share);
-    }
-    if (fclose(out) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
 }
 
 static int by_local_sqnr(const void *a, const void *b)
