@@ -4,11 +4,14 @@
 
 #include "store/store.h"
 
+struct worker_pool;
+
 struct api_app {
     const char *version; /* of quantd */
     int64_t started_ms;  /* wall clock, ms since the Unix epoch */
     uint64_t body_max;   /* bytes of one upload */
     struct store *store;
+    struct worker_pool *pool; /* its children check submissions; NULL: nobody checks */
     /* A job was queued; a job became canceling and its child is to end. May be NULL. */
     void (*on_queued)(void *context);
     void (*on_cancel)(void *context, const char *job);

@@ -268,6 +268,7 @@ struct api_route_table api_jobs_routes(uint64_t body_max)
     static struct api_route routes[] = {
         {.method = API_POST,
          .pattern = "/v1/jobs",
+         .query = "dry_run",
          .body = API_BODY_STREAM,
          .begin = api_submit_begin,
          .data = api_submit_data,

@@ -8,7 +8,10 @@
 #include "api/api_respond.h"
 #include "api/api_server.h"
 #include "api/api_upload.h"
+#include "worker/worker_check.h"
 #include "worker/worker_spec.h"
+
+#define CHECK_WAIT_S 60 /* for a free child that checks */
 
 /* One submission while its parts arrive. */
 struct submission {
@@ -21,7 +24,15 @@ struct submission {
     struct store_blob_writer *writer; /* of the open part; NULL for config */
     const char *role, *name;          /* of the open part */
     struct store_input inputs[STORE_INPUTS_MAX];
+    struct store_blob_mark marks[STORE_INPUTS_MAX]; /* of the inputs' blobs */
     size_t n_inputs;
+    bool ready;                 /* the parts are complete, the configuration is valid */
+    struct worker_spec spec;
+    json_t *json;               /* the configuration; spec borrows from it */
+    const char *text;           /* as it is stored */
+    struct worker_check *check; /* NULL before it started */
+    int64_t wait_until_ms;
+    bool kept; /* the blobs belong to a job */
 };
 
 static const struct api_part_rule base_rules[] = {
@@ -57,6 +68,17 @@ static enum qd_code part_data(void *arg, const char *bytes, size_t size, struct 
     return QD_OK;
 }
 
+/* The same content twice in a submission: its first part made the file, the second renewed it. */
+static void take_mark(struct submission *s, const char *sha256, struct store_blob_mark mark)
+{
+    s->marks[s->n_inputs] = mark;
+    for (size_t i = 0; i < s->n_inputs; i++) {
+        if (strcmp(s->inputs[i].blob, sha256) == 0) {
+            s->marks[i].time_ns = mark.time_ns;
+        }
+    }
+}
+
 static enum qd_code end_part(void *arg, struct qd_error *err)
 {
     struct submission *s = arg;
@@ -66,6 +88,7 @@ static enum qd_code end_part(void *arg, struct qd_error *err)
         return QD_OK;
     }
     QD_TRY(store_blob_commit(s->writer, NULL, sha256, &input->size, err));
+    take_mark(s, sha256, store_blob_mark_of(s->writer));
     store_blob_writer_free(s->writer);
     s->writer = NULL;
     QD_TRY(qd_arena_string(s->arena, sha256, strlen(sha256), &input->blob, err));
@@ -104,12 +127,29 @@ enum qd_code api_submit_data(struct api_request *request, const char *bytes, siz
     return api_upload_feed(s->upload, bytes, size, err);
 }
 
+/* A submission that became no job leaves nothing behind. */
+static void discard_blobs(struct api_request *request, const struct submission *s)
+{
+    struct qd_error err;
+    for (size_t i = 0; i < s->n_inputs; i++) {
+        if (store_discard(api_store_of(request), s->inputs[i].blob, &s->marks[i], &err) !=
+            QD_OK) {
+            return; /* the collection of unused blobs comes by later */
+        }
+    }
+}
+
 void api_submit_done(struct api_request *request)
 {
     struct submission *s = request->state;
     if (s != NULL) {
         store_blob_writer_free(s->writer);
         api_upload_free(s->upload);
+        worker_check_free(s->check);
+        if (!s->kept) {
+            discard_blobs(request, s);
+        }
+        json_decref(s->json);
         free(s);
         request->state = NULL;
     }
@@ -197,29 +237,118 @@ static enum qd_code create(struct api_request *request, const struct submission 
     return code;
 }
 
-static enum qd_code submit_spec(struct api_request *request, const struct submission *s,
-                                const json_t *json, struct qd_error *err)
+static enum qd_code make_ready(struct api_request *request, struct submission *s,
+                               struct qd_error *err)
 {
-    const struct api_app *app = api_server_app(request->server);
-    struct worker_spec *spec;
-    struct store_job job;
-    bool existing = false;
-    QD_TRY(qd_arena_alloc(&request->arena, sizeof(*spec), &spec, err));
-    enum qd_code code = worker_spec_parse(json, spec, err);
+    QD_TRY(api_upload_finish(s->upload, err));
+    QD_TRY(check_parts(s, err));
+    if (s->config_size == 0) {
+        s->config_size = 2;
+        memcpy(s->config, "{}", 2);
+    }
+    enum qd_code code = worker_spec_load(s->config, s->config_size, &s->json, err);
+    if (code != QD_OK) {
+        return qd_wrap(err, code, "config");
+    }
+    code = worker_spec_parse(s->json, &s->spec, err);
     if (code != QD_OK) {
         request->status = 422;
         return qd_wrap(err, code, "config");
     }
-    char *text = json_dumps(json, JSON_COMPACT);
+    char *text = json_dumps(s->json, JSON_COMPACT);
     if (text == NULL) {
         return qd_fail(err, QD_NO_MEMORY, "no memory for the configuration");
     }
-    code = create(request, s, text, spec->name, &job, &existing, err);
+    code = qd_arena_string(&request->arena, text, strlen(text), &s->text, err);
     free(text);
-    if (code != QD_OK) {
-        return code;
+    s->ready = code == QD_OK;
+    s->wait_until_ms = store_now_ms(api_store_of(request)) + 1000 * CHECK_WAIT_S;
+    return code;
+}
+
+/* --- check ------------------------------------------------------------------------------------ */
+
+/* *ret_wait: the request was suspended and the handler comes again. */
+static enum qd_code start_check(struct api_request *request, struct submission *s, bool *ret_wait,
+                                struct qd_error *err)
+{
+    const struct api_app *app = api_server_app(request->server);
+    if (app->pool == NULL) {
+        *ret_wait = false;
+        return QD_OK;
     }
+    if (!worker_check_may_start(app->pool)) {
+        if (api_server_is_draining(request->server) ||
+            store_now_ms(app->store) >= s->wait_until_ms) {
+            return api_request_fail(request, err, 503, "busy", QD_TIMED_OUT,
+                                    "no process was free to check the submission in %d s",
+                                    CHECK_WAIT_S);
+        }
+    } else {
+        QD_TRY(worker_check_new(app->pool, s->spec.name, s->text, s->inputs, s->n_inputs,
+                                &s->check, err));
+    }
+    *ret_wait = true;
+    api_server_suspend(request, 1000);
+    return QD_OK;
+}
+
+static enum qd_code check_failed(struct api_request *request, enum qd_code code,
+                                 struct qd_error *err)
+{
+    switch (code) {
+    case QD_OK:
+    case QD_TIMED_OUT: /* found nothing in its time: the job looks at all of it */
+        return QD_OK;
+    case QD_CANCELED:
+        return api_request_fail(request, err, 503, "draining", QD_TIMED_OUT,
+                                "the daemon is stopping");
+    case QD_NO_SPACE:
+    case QD_IO:
+    case QD_CODE_COUNT:
+        return code;
+    case QD_INTERNAL: /* a crash over these bytes is told to who sent them */
+        request->problem_code = "check_failed";
+        break;
+    case QD_INVALID:
+    case QD_UNSUPPORTED:
+    case QD_LIMIT_EXCEEDED:
+    case QD_NOT_FOUND:
+    case QD_CONFLICT:
+    case QD_NO_MEMORY:
+        break;
+    }
+    request->status = 422;
+    return code;
+}
+
+static enum qd_code check_submission(struct api_request *request, struct submission *s,
+                                     const json_t **ret_summary, bool *ret_wait,
+                                     struct qd_error *err)
+{
+    *ret_wait = false;
+    if (s->check == NULL) {
+        return start_check(request, s, ret_wait, err);
+    }
+    if (!worker_check_is_done(s->check)) {
+        *ret_wait = true;
+        api_server_suspend(request, 1000);
+        return QD_OK;
+    }
+    return check_failed(request, worker_check_result(s->check, ret_summary, err), err);
+}
+
+/* --- answer ----------------------------------------------------------------------------------- */
+
+static enum qd_code respond_created(struct api_request *request, struct submission *s,
+                                    struct qd_error *err)
+{
+    const struct api_app *app = api_server_app(request->server);
+    struct store_job job;
+    bool existing = false;
     char location[64];
+    QD_TRY(create(request, s, s->text, s->spec.name, &job, &existing, err));
+    s->kept = !existing;
     (void)snprintf(location, sizeof(location), "/v1/jobs/%.40s", job.id);
     const struct api_header headers[] = {{"Location", location}, {NULL, NULL}};
     if (!existing && app->on_queued != NULL) {
@@ -229,24 +358,29 @@ static enum qd_code submit_spec(struct api_request *request, const struct submis
                             headers, err);
 }
 
+static enum qd_code respond_dry_run(struct api_request *request, const struct submission *s,
+                                    const json_t *summary, struct qd_error *err)
+{
+    json_t *json = json_pack("{s:b, s:s, s:O, s:O?}", "dry_run", true, "name", s->spec.name,
+                             "config", s->json, "check", summary);
+    return api_respond_json(request, 200, json, NULL, err);
+}
+
 enum qd_code api_submit_handle(struct api_request *request, struct qd_error *err)
 {
     struct submission *s = request->state;
-    json_t *json = NULL;
+    const json_t *summary = NULL;
+    bool wait = false, dry_run = false;
     if (s == NULL || s->upload == NULL) {
         return qd_fail(err, QD_INVALID, "the body is empty; multipart/form-data is expected");
     }
-    QD_TRY(api_upload_finish(s->upload, err));
-    QD_TRY(check_parts(s, err));
-    if (s->config_size == 0) {
-        s->config_size = 2;
-        memcpy(s->config, "{}", 2);
+    QD_TRY(api_request_flag(request, "dry_run", &dry_run, err));
+    if (!s->ready) {
+        QD_TRY(make_ready(request, s, err));
     }
-    enum qd_code code = worker_spec_load(s->config, s->config_size, &json, err);
-    if (code != QD_OK) {
-        return qd_wrap(err, code, "config");
+    QD_TRY(check_submission(request, s, &summary, &wait, err));
+    if (wait) {
+        return QD_OK;
     }
-    code = submit_spec(request, s, json, err);
-    json_decref(json);
-    return code;
+    return dry_run ? respond_dry_run(request, s, summary, err) : respond_created(request, s, err);
 }

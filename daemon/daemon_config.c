@@ -36,6 +36,10 @@ const struct daemon_setting daemon_settings[] = {
      "address space of one job's process; 0: no limit"},
     {"job_deadline", DAEMON_NUMBER, 0, 30 * 86400, NULL, "86400", AT(job_deadline),
      "seconds that one attempt of a job may take; 0: no limit"},
+    {"worker_program", DAEMON_TEXT, 0, 0, NULL, "/proc/self/exe", AT(worker_program),
+     "what is started as 'worker' for a job: this program, or one that wraps it (nice, a cgroup)"},
+    {"event_heartbeat", DAEMON_NUMBER, 1, 300, NULL, "15", AT(event_heartbeat),
+     "seconds of silence after which an event stream gets a comment"},
     {"drain_timeout", DAEMON_NUMBER, 0, 3600, NULL, "20", AT(drain_timeout),
      "seconds that requests under way get after SIGTERM"},
 };

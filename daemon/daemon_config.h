@@ -19,11 +19,13 @@ struct daemon_config {
     uint64_t connections_max;
     uint64_t idle_timeout, header_timeout, drain_timeout; /* s */
     uint64_t body_rate_min; /* bytes a second */
+    uint64_t event_heartbeat; /* s */
     uint64_t body_max;      /* bytes */
     uint64_t min_free;      /* bytes */
     uint64_t workers, job_threads;
     uint64_t job_memory;    /* bytes */
     uint64_t job_deadline;  /* s */
+    char worker_program[DAEMON_TEXT_MAX];
 };
 
 enum daemon_type {

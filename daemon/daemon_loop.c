@@ -9,6 +9,7 @@
 
 #include "api/api_admin.h"
 #include "api/api_app.h"
+#include "api/api_events.h"
 #include "api/api_jobs.h"
 #include "api/api_server.h"
 #include "daemon/daemon_log.h"
@@ -182,6 +183,7 @@ static enum qd_code start_pool(struct daemon *d, struct qd_error *err)
     const struct worker_settings settings = {
         .n_workers = (unsigned)d->config->workers,
         .threads = (unsigned)d->config->job_threads,
+        .exe = d->config->worker_program,
         .deadline_s = (unsigned)d->config->job_deadline,
         .heartbeat_timeout_s = 60,
         .memory_limit = d->config->job_memory,
@@ -192,7 +194,9 @@ static enum qd_code start_pool(struct daemon *d, struct qd_error *err)
     d->app.on_queued = on_queued;
     d->app.on_cancel = on_cancel;
     d->app.context = d;
-    return worker_pool_new(&d->loop, d->store, &settings, &d->pool, err);
+    QD_TRY(worker_pool_new(&d->loop, d->store, &settings, &d->pool, err));
+    d->app.pool = d->pool;
+    return QD_OK;
 }
 
 static enum qd_code open_store(struct daemon *d, struct qd_error *err)
@@ -216,7 +220,8 @@ static enum qd_code start_server(struct daemon *d, const char *host, unsigned po
                                  struct qd_error *err)
 {
     const struct api_route_table tables[] = {api_admin_routes(), api_dashboard_routes(),
-                                             api_jobs_routes(d->config->body_max)};
+                                             api_jobs_routes(d->config->body_max),
+                                             api_events_routes()};
     static struct api_check checks[1];
     checks[0] = (struct api_check){"data", check_data, d};
     const struct api_server_settings settings = {
@@ -226,6 +231,7 @@ static enum qd_code start_server(struct daemon *d, const char *host, unsigned po
         .idle_timeout_s = (unsigned)d->config->idle_timeout,
         .header_timeout_s = (unsigned)d->config->header_timeout,
         .body_rate_min = (unsigned)d->config->body_rate_min,
+        .heartbeat_s = (unsigned)d->config->event_heartbeat,
         .tables = tables,
         .n_tables = QD_COUNT_OF(tables),
         .checks = checks,

@@ -252,3 +252,9 @@ enum qd_code store_gc(struct store *store, int64_t grace_ms, struct store_gc_res
 {
     return store_blobs_gc(store->blobs, grace_ms, blob_is_used, store, ret, err);
 }
+
+enum qd_code store_discard(struct store *store, const char *sha256,
+                           const struct store_blob_mark *mark, struct qd_error *err)
+{
+    return store_blobs_discard(store->blobs, sha256, *mark, blob_is_used, store, err);
+}

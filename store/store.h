@@ -84,6 +84,13 @@ struct store_gc_result {
 QD_MUST_CHECK enum qd_code store_gc(struct store *store, int64_t grace_ms,
                                     struct store_gc_result *ret, struct qd_error *err);
 
+struct store_blob_mark;
+/* Remove a blob that was made (store_blob_mark_of) for something that did not come to be,
+ * unless a row names it or somebody else committed the same content. */
+QD_MUST_CHECK enum qd_code store_discard(struct store *store, const char *sha256,
+                                         const struct store_blob_mark *mark,
+                                         struct qd_error *err);
+
 /* Tests: the n-th following SQL step (1 = next) fails as if the disk were full; 0 turns it off. */
 void store_fail_after(struct store *store, int n);
 

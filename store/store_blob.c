@@ -33,6 +33,7 @@ struct store_blob_writer {
     char name[33];
     uint64_t size, max_size;
     bool spoilt;
+    struct store_blob_mark mark;
 };
 
 static bool fault(struct store_blobs *blobs)
@@ -222,8 +223,32 @@ enum qd_code store_blob_write(struct store_blob_writer *writer, const void *data
     return QD_OK;
 }
 
-/* Link the synced temporary to its address. An existing file has the same content and stays;
- * its time is renewed, so that the grace of gc begins anew. */
+static int64_t time_of(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
+/* Called under the lock. An existing file has the same content and stays; its time is renewed,
+ * so that the grace of gc begins anew and its first maker does not discard it. The time is given
+ * explicitly: the kernel's own has the resolution of a tick. */
+static int link_or_renew(struct store_blob_writer *writer, int folder_fd, const char *sha256)
+{
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = 0}};
+    struct stat st;
+    if (linkat(writer->blobs->tmp_fd, writer->name, folder_fd, sha256, 0) == 0) {
+        writer->mark.created = fstat(writer->fd, &st) == 0;
+        writer->mark.time_ns = writer->mark.created ? time_of(&st) : 0;
+        return 0;
+    }
+    if (errno != EEXIST) {
+        return -1;
+    }
+    clock_gettime(CLOCK_REALTIME, &times[1]);
+    writer->mark.time_ns = (int64_t)times[1].tv_sec * 1000000000 + times[1].tv_nsec;
+    return utimensat(folder_fd, sha256, times, AT_SYMLINK_NOFOLLOW);
+}
+
+/* Link the synced temporary to its address, durably. */
 static enum qd_code link_to_address(struct store_blob_writer *writer, const char *sha256,
                                     struct qd_error *err)
 {
@@ -236,10 +261,7 @@ static enum qd_code link_to_address(struct store_blob_writer *writer, const char
     }
     bool fails = fault(blobs);
     pthread_mutex_lock(&blobs->lock);
-    int rc = fails ? -1 : linkat(blobs->tmp_fd, writer->name, folder_fd, sha256, 0);
-    if (rc != 0 && !fails && errno == EEXIST) {
-        rc = utimensat(folder_fd, sha256, NULL, AT_SYMLINK_NOFOLLOW);
-    }
+    int rc = fails ? -1 : link_or_renew(writer, folder_fd, sha256);
     if (rc != 0) {
         code = qd_fail_errno(err, fails ? blobs->fail_errno : errno, "link blob %s", sha256);
     }
@@ -278,6 +300,37 @@ enum qd_code store_blob_commit(struct store_blob_writer *writer, const char *exp
     memcpy(ret_sha256, sha256, sizeof(sha256));
     *ret_size = writer->size;
     return QD_OK;
+}
+
+struct store_blob_mark store_blob_mark_of(const struct store_blob_writer *writer)
+{
+    return writer->mark;
+}
+
+enum qd_code store_blobs_discard(struct store_blobs *blobs, const char *sha256,
+                                 struct store_blob_mark mark,
+                                 enum qd_code (*is_used)(void *arg, const char *sha256, bool *ret,
+                                                         struct qd_error *err),
+                                 void *arg, struct qd_error *err)
+{
+    char path[3 + STORE_SHA256_SIZE];
+    struct stat st;
+    bool used = true;
+    enum qd_code code = QD_OK;
+    if (!mark.created || !store_sha256_valid(sha256)) {
+        return QD_OK;
+    }
+    snprintf(path, sizeof(path), "%.2s/%s", sha256, sha256);
+    pthread_mutex_lock(&blobs->lock);
+    if (fstatat(blobs->dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        time_of(&st) == mark.time_ns) {
+        code = is_used(arg, sha256, &used, err);
+        if (code == QD_OK && !used && unlinkat(blobs->dir_fd, path, 0) != 0) {
+            code = qd_fail_errno(err, errno, "remove blob %s", sha256);
+        }
+    }
+    pthread_mutex_unlock(&blobs->lock);
+    return code;
 }
 
 void store_blob_writer_free(struct store_blob_writer *writer)

@@ -39,6 +39,21 @@ QD_MUST_CHECK enum qd_code store_blob_commit(struct store_blob_writer *writer,
                                              const char *expected_sha256,
                                              char ret_sha256[STORE_SHA256_SIZE],
                                              uint64_t *ret_size, struct qd_error *err);
+/* What a commit did to the file of its content. */
+struct store_blob_mark {
+    bool created;    /* false: it was there already, its time was renewed */
+    int64_t time_ns; /* of the file since */
+};
+struct store_blob_mark store_blob_mark_of(const struct store_blob_writer *writer);
+/* Remove the file that the mark's owner made, unless somebody committed the same content since
+ * or is_used says so. A mark that made none removes nothing. */
+QD_MUST_CHECK enum qd_code store_blobs_discard(struct store_blobs *blobs, const char *sha256,
+                                               struct store_blob_mark mark,
+                                               enum qd_code (*is_used)(void *arg,
+                                                                       const char *sha256,
+                                                                       bool *ret,
+                                                                       struct qd_error *err),
+                                               void *arg, struct qd_error *err);
 /* Also removes the temporary when it was not committed. */
 void store_blob_writer_free(struct store_blob_writer *writer);
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "worker/worker_check.h"
 #include "worker/worker_process.h"
 
 #define TICK_MS      200
@@ -80,7 +81,7 @@ static bool all_idle(const struct worker_pool *pool)
             return false;
         }
     }
-    return true;
+    return pool->checks == NULL;
 }
 
 static void on_tick_closed(uv_handle_t *handle)
@@ -97,6 +98,7 @@ static void on_tick(uv_timer_t *timer)
     for (unsigned i = 0; i < pool->settings.n_workers; i++) {
         worker_process_tick(&pool->slots[i]);
     }
+    worker_checks_tick(pool);
     if (pool->next_due_ms != 0 && pool->next_due_ms <= store_now_ms(pool->store)) {
         worker_pool_kick(pool);
     }
@@ -203,6 +205,7 @@ void worker_pool_drain(struct worker_pool *pool, bool now, void (*on_idle)(void 
     pool->draining = true;
     pool->on_idle = on_idle;
     pool->idle_arg = arg;
+    worker_checks_stop(pool);
     for (unsigned i = 0; now && i < pool->settings.n_workers; i++) {
         /* A result that is being taken in is not thrown away. */
         if (pool->slots[i].stage == WORKER_RUNNING) {

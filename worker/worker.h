@@ -29,7 +29,7 @@ struct worker_settings {
     unsigned retry_delay_ms;     /* doubled for each failure, 0: 10 s */
     uint64_t memory_limit;       /* told to the child for its RLIMIT_AS, 0: none */
     uint64_t max_artifact_bytes; /* 0: 16 GiB */
-    /* A job changed: wake those who wait for it. May be NULL. */
+    /* A job changed, or (job NULL) a check ended: wake those who wait for it. May be NULL. */
     void (*on_change)(void *arg, const char *job);
     /* A line for the log: what a child said or why it ended. May be NULL. */
     void (*on_log)(void *arg, const char *job, const char *message);

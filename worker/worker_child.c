@@ -32,6 +32,7 @@ struct child {
     struct worker_threads *threads;
     struct qd_bytes artifact;
     struct qc_report *report;
+    struct qc_check *check; /* of a submission; NULL for a job */
     enum qc_phase phase;
     bool phase_sent;
     struct timespec last;
@@ -164,16 +165,20 @@ static enum qd_code open_readers(struct child *c, struct qd_error *err)
 
 static enum qd_code run_job(struct child *c, struct qd_error *err)
 {
+    bool check = strcmp(json_string_value(json_object_get(c->job, "type")), "check") == 0;
     QD_TRY(take_job(c, err));
     (void)on_progress(c, QC_PHASE_VALIDATING, 0, 0, "");
     QD_TRY(open_readers(c, err));
     int n_threads = (int)json_integer_value(json_object_get(c->job, "threads"));
-    QD_TRY(worker_threads_new(n_threads < 1 ? 1 : n_threads, &c->threads, err));
+    QD_TRY(worker_threads_new(n_threads < 1 || check ? 1 : n_threads, &c->threads, err));
     struct qc_job job = {.model = c->model,
                          .calibration = c->calibration_reader,
                          .validation = c->validation_reader,
                          .threads = worker_threads_callback(c->threads),
                          .progress = {on_progress, c}};
+    if (check) {
+        return qc_check(&job, &c->spec.options, &c->arena, &c->check, err);
+    }
     return qc_quantize(&job, &c->spec.options, &c->arena, &c->artifact, &c->report, err);
 }
 
@@ -290,12 +295,26 @@ static enum qd_code send_result(struct child *c, bool passed, struct qd_error *e
     return code;
 }
 
+static enum qd_code send_check(struct child *c, struct qd_error *err)
+{
+    json_t *frame = json_pack(
+        "{s:s, s:{s:I, s:I, s:i, s:i}}", "type", "result", "summary", "n_calibration",
+        (json_int_t)c->check->n_calibration, "n_verification",
+        (json_int_t)c->check->n_verification, "n_nodes_int8", c->check->n_nodes_int8,
+        "n_nodes_f32", c->check->n_nodes_f32);
+    enum qd_code code = worker_channel_send(&c->channel, frame, err);
+    json_decref(frame);
+    return code;
+}
+
 static int finish(struct child *c)
 {
     struct qd_error err = {.code = QD_OK};
     enum qd_code code = run_job(c, &err);
     bool gate_failed = code == QD_CONFLICT && c->report != NULL;
-    if (code == QD_OK || gate_failed) {
+    if (code == QD_OK && c->check != NULL) {
+        code = send_check(c, &err);
+    } else if (code == QD_OK || gate_failed) {
         code = send_result(c, !gate_failed, &err);
     }
     if (code != QD_OK) {

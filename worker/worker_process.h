@@ -18,6 +18,8 @@ enum worker_reason { /* why the parent ended it */
     WORKER_REASON_COUNT
 };
 
+struct worker_check;
+
 struct worker_process {
     struct worker_pool *pool;
     unsigned slot;
@@ -57,6 +59,8 @@ struct worker_pool {
     struct worker_settings settings;
     uv_timer_t tick;
     struct worker_process *slots;
+    struct worker_check *checks; /* that run */
+    uint64_t n_checked;
     bool paused, draining, closing;
     int64_t next_due_ms; /* wall clock; 0: nothing waits */
     void (*on_idle)(void *arg);

@@ -3,6 +3,7 @@
  *
  *   parent -> child  {"type":"job","job":id,"attempt":n,"config":{…},"scratch":"/…","threads":n,
  *                     "inputs":[{"role":"model","fd":4,"name":"…","size":n},…]}
+ *   (type "check", with the same members: look at it only, answer {"type":"result","summary":{…}})
  *   child -> parent  {"type":"phase","phase":"pass1"}
  *                    {"type":"progress","done":n,"total":n,"unit":"samples"}
  *                    {"type":"heartbeat"}      {"type":"log","message":"…"}

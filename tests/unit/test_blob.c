@@ -175,6 +175,49 @@ START_TEST(gc__old_and_unused__removed_only)
 }
 END_TEST
 
+static struct store_blob_mark put_marked(const char *text)
+{
+    struct store_blob_writer *w = NULL;
+    char sha[STORE_SHA256_SIZE];
+    uint64_t size = 0;
+    OK(store_blob_writer_new(blobs, 0, 1000, &w, &err));
+    OK(store_blob_write(w, text, strlen(text), &err));
+    OK(store_blob_commit(w, NULL, sha, &size, &err));
+    struct store_blob_mark mark = store_blob_mark_of(w);
+    store_blob_writer_free(w);
+    return mark;
+}
+
+static enum qd_code is_used(void *arg, const char *sha256, bool *ret, struct qd_error *e)
+{
+    (void)sha256;
+    (void)e;
+    *ret = *(const bool *)arg;
+    return QD_OK;
+}
+
+START_TEST(discard__unused_and_ours__removed_else_kept)
+{
+    bool no = false, yes = true;
+    struct store_blob_mark first = put_marked("abc");
+    ck_assert(first.created);
+    OK(store_blobs_discard(blobs, SHA_ABC, first, is_used, &yes, &err));
+    ck_assert_int_eq(count_files(), 1);
+    /* A second commit of the same content in the meantime keeps it, and has no right to it. */
+    struct store_blob_mark second = put_marked("abc");
+    ck_assert(!second.created);
+    ck_assert_int_ne(first.time_ns, second.time_ns);
+    OK(store_blobs_discard(blobs, SHA_ABC, first, is_used, &no, &err));
+    OK(store_blobs_discard(blobs, SHA_ABC, second, is_used, &no, &err));
+    ck_assert_int_eq(count_files(), 1);
+    struct store_gc_result r;
+    OK(store_blobs_gc(blobs, -1000, is_used, &no, &r, &err));
+    first = put_marked("abc");
+    OK(store_blobs_discard(blobs, SHA_ABC, first, is_used, &no, &err));
+    ck_assert_int_eq(count_files(), 0);
+}
+END_TEST
+
 Suite *test_blob_suite(void)
 {
     Suite *s = suite_create("blob");
@@ -189,6 +232,7 @@ Suite *test_blob_suite(void)
     tcase_add_test(t, open__bad_and_absent_names__refused);
     tcase_add_test(t, open__stale_temporary__removed);
     tcase_add_test(t, gc__old_and_unused__removed_only);
+    tcase_add_test(t, discard__unused_and_ours__removed_else_kept);
     suite_add_tcase(s, t);
     return s;
 }
