@@ -88,6 +88,8 @@ static void put_http(struct page *page, const struct api_server_counters *n)
                "Requests that have begun and not ended.", n->in_flight);
     put_metric(page, "quantd_http_requests_waiting", "gauge", "Long polls and event streams.",
                n->suspended);
+    put_metric(page, "quantd_http_event_streams", "gauge", "Event streams that are open.",
+               n->streams);
     put_metric(page, "quantd_http_request_bytes_total", "counter", "Body bytes received.",
                (double)n->received);
     put_metric(page, "quantd_http_response_bytes_total", "counter",

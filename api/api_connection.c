@@ -20,6 +20,9 @@ int64_t api_clock_ms(void)
     return api_clock_us() / 1000;
 }
 
+#define STREAMS_MAX  128
+#define STREAM_BLOCK 8192 /* bytes of one chunk at most */
+
 /* --- connections ------------------------------------------------------------------------------
  */
 
@@ -85,6 +88,38 @@ void api_server_suspend(struct api_request *request, int64_t timeout_ms)
     request->on->wake_ms = timeout_ms > 0 ? api_clock_ms() + timeout_ms : 0;
     request->server->counters.suspended++;
     MHD_suspend_connection(request->connection);
+}
+
+static ssize_t pull(void *cls, uint64_t position, char *buffer, size_t size)
+{
+    struct api_request *request = cls;
+    (void)position;
+    request->on->deadline_ms = api_clock_ms() + API_BODY_GRACE_MS;
+    ptrdiff_t n = request->reader(request, buffer, size);
+    request->sent_size += n > 0 ? (size_t)n : 0;
+    return n == API_STREAM_END ? MHD_CONTENT_READER_END_OF_STREAM : n;
+}
+
+enum qd_code api_server_stream(struct api_request *request, const char *type, api_reader *read,
+                               struct qd_error *err)
+{
+    /* A proxy that collects a stream before it passes it on would turn it into silence. */
+    const struct api_header headers[] = {{"Content-Type", type},
+                                         {"Cache-Control", "no-store"},
+                                         {"X-Accel-Buffering", "no"},
+                                         {NULL, NULL}};
+    struct api_server *server = request->server;
+    unsigned limit = server->settings.connections_max / 2;
+    limit = limit > STREAMS_MAX ? STREAMS_MAX : limit < 1 ? 1 : limit;
+    if (server->counters.streams >= limit) {
+        return api_request_fail(request, err, 503, "too_many_streams", QD_LIMIT_EXCEEDED,
+                                "%u streams are open, the limit", limit);
+    }
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, pull, request, NULL);
+    request->reader = read;
+    server->counters.streams++; /* until the request ends */
+    return api_respond_queue(request, 200, response, headers, err);
 }
 
 void api_server_wake(struct api_request *request)

@@ -87,6 +87,7 @@ void api_exchange_completed(void *cls, struct MHD_Connection *connection, void *
     request->on->request = NULL;
     request->on->deadline_ms = now / 1000 + 1000LL * server->settings.header_timeout_s;
     server->counters.in_flight--;
+    server->counters.streams -= request->reader != NULL;
     free(request->body);
     qd_arena_done(&request->arena);
     free(request);

@@ -13,6 +13,11 @@ struct MHD_Connection;
 struct api_server;
 struct api_connection;
 
+/* Makes the body of a stream while it is sent: writes 1 to `size` bytes to `ret` and returns their
+ * number, or suspends the request and returns 0, or returns API_STREAM_END. */
+typedef ptrdiff_t api_reader(struct api_request *request, char *ret, size_t size);
+#define API_STREAM_END (-1)
+
 struct api_query {
     const char *name, *value; /* decoded; value "" for "?name" */
 };
@@ -38,6 +43,7 @@ struct api_request {
     uint64_t body_size;    /* Content-Length, UINT64_MAX when chunked, 0 when none */
     uint64_t received;     /* bytes of the body seen */
     char *body;            /* API_BODY_MEMORY: received bytes, NUL added */
+    api_reader *reader;    /* of a stream, NULL otherwise */
     void *state;           /* the handlers' own; route->done frees it */
     bool began, answered, close, suspended;
     uint64_t resumes;      /* how often it was suspended and woken */

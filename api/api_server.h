@@ -38,6 +38,7 @@ struct api_server_settings {
     unsigned header_timeout_s; /* from the connection's birth, or the last answer, to the end of
                                   the headers */
     unsigned body_rate_min;    /* bytes a second that an upload must keep up with after 30 s */
+    unsigned heartbeat_s;      /* silence after which an event stream gets a comment */
     const struct api_route_table *tables; /* at most API_TABLES_MAX, copied; routes borrowed */
     size_t n_tables;
     const struct api_check *checks;
@@ -78,9 +79,15 @@ void api_server_suspend(struct api_request *request, int64_t timeout_ms);
 void api_server_wake(struct api_request *request);
 void api_server_wake_all(struct api_server *server);
 
+/* Answer 200 with a body that `read` makes; the length is not known before. The client has 30 s
+ * to take what read has made. read ends the stream when the server is draining.
+ * 503 above the number of streams that may be open: half of connections_max, at most 128. */
+QD_MUST_CHECK enum qd_code api_server_stream(struct api_request *request, const char *type,
+                                             api_reader *read, struct qd_error *err);
+
 struct api_server_counters {
     uint64_t connections, requests, slow_closed, received, sent;
-    unsigned open_connections, in_flight, suspended;
+    unsigned open_connections, in_flight, suspended, streams;
     uint64_t by_status[6]; /* [2]: 2xx; [0]: no answer */
     double seconds_sum;
     uint64_t seconds_buckets[8]; /* cumulative, bounds in api_server_bucket_bounds */

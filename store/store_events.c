@@ -58,6 +58,41 @@ enum qd_code store_events(struct store *store, const char *job, int64_t after, s
     return QD_OK;
 }
 
+enum qd_code store_events_progress(struct store *store, const char *job, struct qd_arena *arena,
+                                   struct store_progress **ret, size_t *ret_n,
+                                   struct qd_error *err)
+{
+    struct store_query q;
+    struct store_progress *rows = NULL;
+    size_t n = 0;
+    bool row = false;
+    store_query_init(&q, store,
+                     "SELECT id,name,phase,unit,attempt,rev,done,total FROM jobs "
+                     "WHERE state='running' AND total>0 AND (?1 IS NULL OR id=?1) "
+                     "ORDER BY id LIMIT ?2",
+                     err);
+    store_bind_text(&q, job);
+    store_bind_int(&q, STORE_LIST_MAX);
+    while (store_query_step(&q, &row) == QD_OK && row) {
+        rows = store_grow(&q, arena, rows, n, sizeof(*rows));
+        if (rows != NULL) {
+            rows[n++] = (struct store_progress){.job = store_column_text(&q, 0, arena),
+                                                .name = store_column_text(&q, 1, arena),
+                                                .phase = store_column_text(&q, 2, arena),
+                                                .unit = store_column_text(&q, 3, arena),
+                                                .attempt = (int)store_column_int(&q, 4),
+                                                .rev = store_column_int(&q, 5),
+                                                .done = store_column_int(&q, 6),
+                                                .total = store_column_int(&q, 7)};
+        }
+    }
+    store_query_done(&q);
+    QD_TRY(q.code);
+    *ret = rows;
+    *ret_n = n;
+    return QD_OK;
+}
+
 enum qd_code store_events_last(struct store *store, int64_t *ret, struct qd_error *err)
 {
     struct store_query q;

@@ -16,6 +16,18 @@ QD_MUST_CHECK enum qd_code store_events(struct store *store, const char *job, in
                                         size_t limit, struct qd_arena *arena,
                                         struct store_event **ret, size_t *ret_n,
                                         struct qd_error *err);
+/* How far jobs that run are. Not durable events: each progress only replaces the one before. */
+struct store_progress {
+    const char *job, *name, *phase, *unit;
+    int attempt;
+    int64_t rev, done, total; /* total > 0 */
+};
+/* Of one job or (NULL) of all; none for a job that does not run or has not begun to count. At
+ * most STORE_LIST_MAX. */
+QD_MUST_CHECK enum qd_code store_events_progress(struct store *store, const char *job,
+                                                 struct qd_arena *arena,
+                                                 struct store_progress **ret, size_t *ret_n,
+                                                 struct qd_error *err);
 /* Id of the newest event, 0 when there is none. */
 QD_MUST_CHECK enum qd_code store_events_last(struct store *store, int64_t *ret,
                                              struct qd_error *err);

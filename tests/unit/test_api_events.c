@@ -1,0 +1,88 @@
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/api_events.h"
+
+static char *text;
+static size_t size;
+
+static const char *format(int64_t id, const char *type, const char *data)
+{
+    free(text);
+    FILE *out = open_memstream(&text, &size);
+    ck_assert_ptr_nonnull(out);
+    api_event_format(out, id, type, data);
+    ck_assert_int_eq(fclose(out), 0);
+    return text;
+}
+
+static void teardown(void)
+{
+    free(text);
+    text = NULL;
+}
+
+START_TEST(api_event_format__plain__fields)
+{
+    ck_assert_str_eq(format(17, "job.phase", "{\"a\":1}"),
+                     "id: 17\nevent: job.phase\ndata: {\"a\":1}\n\n");
+    ck_assert_str_eq(format(0, "job.progress", "{}"), "event: job.progress\ndata: {}\n\n");
+    ck_assert_str_eq(format(INT64_MAX, "x", ""),
+                     "id: 9223372036854775807\nevent: x\ndata: \n\n");
+}
+END_TEST
+
+START_TEST(api_event_format__line_ends__no_event_ends_early)
+{
+    ck_assert_str_eq(format(1, "a\nid: 9\rb", "one\ntwo\r\nthree\rid: 5"),
+                     "id: 1\nevent: a id: 9 b\ndata: one\ndata: two\ndata: three\ndata: id: 5\n\n");
+    ck_assert_str_eq(format(1, "a", "\n\nevent: forged"),
+                     "id: 1\nevent: a\ndata: \ndata: \ndata: event: forged\n\n");
+}
+END_TEST
+
+START_TEST(api_event_id_parse__digits__number)
+{
+    static const struct {
+        const char *text;
+        int64_t id;
+    } good[] = {{"0", 0}, {"7", 7}, {"007", 7}, {"9223372036854775807", INT64_MAX}};
+    struct qd_error err;
+    for (size_t i = 0; i < QD_COUNT_OF(good); i++) {
+        int64_t id = -1;
+        ck_assert_int_eq(api_event_id_parse(good[i].text, "after", &id, &err), QD_OK);
+        ck_assert_int_eq(id, good[i].id);
+    }
+}
+END_TEST
+
+START_TEST(api_event_id_parse__other_texts__refused_and_named)
+{
+    static const char *const bad[] = {"",   "-1", "+1", " 1", "1 ", "1x",
+                                      "x",  "0x1", "1.0", "9223372036854775808",
+                                      "99999999999999999999"};
+    for (size_t i = 0; i < QD_COUNT_OF(bad); i++) {
+        struct qd_error err = {.code = QD_OK};
+        int64_t id = -1;
+        ck_assert_int_eq(api_event_id_parse(bad[i], "Last-Event-ID", &id, &err), QD_INVALID);
+        ck_assert_int_eq(id, -1);
+        ck_assert_str_eq(err.subject, "Last-Event-ID");
+        ck_assert_ptr_nonnull(strstr(err.message, bad[i]));
+    }
+}
+END_TEST
+
+Suite *test_api_events_suite(void)
+{
+    Suite *suite = suite_create("test_api_events");
+    TCase *c = tcase_create("events");
+    tcase_add_checked_fixture(c, NULL, teardown);
+    tcase_add_test(c, api_event_format__plain__fields);
+    tcase_add_test(c, api_event_format__line_ends__no_event_ends_early);
+    tcase_add_test(c, api_event_id_parse__digits__number);
+    tcase_add_test(c, api_event_id_parse__other_texts__refused_and_named);
+    suite_add_tcase(suite, c);
+    return suite;
+}
