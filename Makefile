@@ -103,6 +103,7 @@ check: $(BUILD)/run_tests $(BUILD)/quantd replay  ## everything that needs Debia
 	timeout 120 tests/integration/test_repeatable.sh $(BUILD)/quantd
 	timeout 120 tests/integration/test_http.sh $(BUILD)/quantd
 	timeout 120 tests/integration/test_refusals.sh $(BUILD)/quantd
+	timeout 120 tests/integration/test_kill.sh $(BUILD)/quantd
 	$(if $(findstring address,$(SAN)),,timeout 120 tests/integration/test_events.sh $(BUILD)/quantd)
 	$(if $(findstring address,$(SAN)),@echo "test_jobs.sh and test_events.sh left out: a job's sandbox takes /proc and address space from AddressSanitizer",timeout 300 tests/integration/test_jobs.sh $(BUILD)/quantd)
 

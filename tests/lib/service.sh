@@ -55,6 +55,7 @@ start() {
 }
 # end SIGNAL: exit code in $rc
 end() {
+    [ "$1" = KILL ] && disown "$pid" # the shell need not tell
     kill "-$1" "$pid"
     for _ in $(seq 150); do kill -0 "$pid" 2> /dev/null || break; sleep 0.1; done
     kill -0 "$pid" 2> /dev/null && { echo "$name: the daemon did not end" >&2; exit 1; }
