@@ -145,6 +145,33 @@ static void free_runner_state(void *arg)
     qc_exec_state_free(((struct qc_runner *)arg)->state);
 }
 
+/* Callers bring and make room for one sample: the dims after the first. */
+static enum qd_code check_sample(const struct qc_value *v, const char *what, struct qd_error *err)
+{
+    if (v->shape.rank < 1 || v->shape.dim[0] != 1 || v->symbolic_dims >> 1 != 0) {
+        return qd_fail_on(err, QD_UNSUPPORTED, v->name,
+                          "the first axis of %s '%s' is not the sample: a sample has %lld rows",
+                          what, v->name, v->shape.rank < 1 ? 0 : (long long)v->shape.dim[0]);
+    }
+    return QD_OK;
+}
+
+static enum qd_code check_io(const struct qc_graph *g, struct qd_error *err)
+{
+    for (int i = 0; i < g->n_inputs; i++) {
+        const struct qc_value *v = &g->values[g->inputs[i].value];
+        if (v->dtype != QC_F32) {
+            return qd_fail_on(err, QD_UNSUPPORTED, v->name, "input '%s' is %s: only f32 can be fed",
+                              v->name, qc_dtype_name(v->dtype));
+        }
+        QD_TRY(check_sample(v, "input", err));
+    }
+    for (int i = 0; i < g->n_outputs; i++) {
+        QD_TRY(check_sample(&g->values[g->outputs[i].value], "output", err));
+    }
+    return QD_OK;
+}
+
 enum qd_code qc_runner_new(struct qd_bytes model, enum qc_engine engine, enum qc_isa isa,
                            struct qd_arena *arena, struct qc_runner **ret, struct qd_error *err)
 {
@@ -159,13 +186,7 @@ enum qd_code qc_runner_new(struct qd_bytes model, enum qc_engine engine, enum qc
         QD_TRY(qc_model_load(model, arena, &r->graph, err));
         QD_TRY(qc_exec_build(r->graph, &options, arena, &r->exec, err));
     }
-    for (int i = 0; i < r->graph->n_inputs; i++) {
-        const struct qc_value *v = &r->graph->values[r->graph->inputs[i].value];
-        if (v->dtype != QC_F32) {
-            return qd_fail_on(err, QD_UNSUPPORTED, v->name, "input '%s' is %s: only f32 can be fed",
-                              v->name, qc_dtype_name(v->dtype));
-        }
-    }
+    QD_TRY(check_io(r->graph, err));
     QD_TRY(qd_arena_array(arena, (size_t)r->graph->n_inputs, sizeof(*r->inputs), &r->inputs, err));
     QD_TRY(qc_model_info_new(r->graph, arena, &r->info, err));
     QD_TRY(qc_exec_state_new(r->exec, &r->state, err));

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seeds of the data targets (npy, idx, archive, image) into tests/fuzz/corpus/.
+"""Writes the seeds of the data targets (npy, idx, archive, image, labels) into tests/fuzz/corpus/.
 
 Python's standard library alone; the same bytes at every run."""
 import gzip
@@ -91,6 +91,16 @@ def main():
             "idx_gz": gzip.compress(idx(8, [2, 1, 2, 3], bytes(12)), mtime=0),
             "npy": a,
             "png": rgb,
+        },
+        # The first byte is the number of samples.
+        "labels": {
+            "npy_u1": b"\3" + npy("|u1", "(3,)", b"\0\1\2"),
+            "npy_column": b"\2" + npy("<i8", "(2, 1)", struct.pack("<2q", 7, -1)),
+            "npy_large": b"\1" + npy("<u4", "(1,)", b"\xff\xff\xff\xff"),
+            "npy_real": b"\1" + npy("<f4", "(1,)", bytes(4)),
+            "idx": b"\4" + idx(8, [4], b"\0\1\2\3"),
+            "idx_gz": b"\4" + gzip.compress(idx(8, [4], b"\0\1\2\3"), mtime=0),
+            "short": b"\5" + idx(8, [5], b"\1"),
         },
         "image": {
             "rgb": rgb,
