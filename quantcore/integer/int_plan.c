@@ -3,78 +3,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Both parameters of a QuantizeLinear or DequantizeLinear node, as value indices. */
-struct int_params {
-    int scale, zero_point;
-};
-
-static bool has_scalar_constant(const struct qc_graph *g, int value, enum qc_dtype dtype)
-{
-    if (value < 0 || g->values[value].constant == NULL) {
-        return false;
-    }
-    const struct qc_tensor *t = g->values[value].constant;
-    return t->dtype == dtype && qc_shape_elements(&t->shape) == 1;
-}
-
-/* Q/DQ with constant per-tensor parameters and u8 data. */
-static bool per_tensor_u8(const struct qc_graph *g, const struct qc_node *n,
-                          struct int_params *ret)
-{
-    if (n->n_inputs < 3 || !has_scalar_constant(g, n->inputs[1], QC_F32) ||
-        !has_scalar_constant(g, n->inputs[2], QC_U8)) {
-        return false;
-    }
-    ret->scale = n->inputs[1];
-    ret->zero_point = n->inputs[2];
-    return true;
-}
-
-static bool same_params(const struct qc_graph *g, const struct int_params *a,
-                        const struct int_params *b)
-{
-    return qc_tensor_f64(g->values[a->scale].constant, 0) ==
-               qc_tensor_f64(g->values[b->scale].constant, 0) &&
-           qc_tensor_s64(g->values[a->zero_point].constant, 0) ==
-               qc_tensor_s64(g->values[b->zero_point].constant, 0);
-}
-
-static const struct qc_node *producer(const struct qc_graph *g, int value, int op)
-{
-    if (value < 0 || g->values[value].producer < 0) {
-        return NULL;
-    }
-    const struct qc_node *n = &g->nodes[g->values[value].producer];
-    return n->op == op ? n : NULL;
-}
-
-/* The quantized source of an f32 value: DequantizeLinear of u8 activations. */
-static bool dequantized_from(const struct qc_graph *g, int value, int *ret_q,
-                             struct int_params *ret)
-{
-    const struct qc_node *dq = producer(g, value, QC_OP_DEQUANTIZE_LINEAR);
-    if (dq == NULL || g->values[dq->inputs[0]].constant != NULL || !per_tensor_u8(g, dq, ret)) {
-        return false;
-    }
-    *ret_q = dq->inputs[0];
-    return true;
-}
-
-/* The one QuantizeLinear that takes everything the value gives, or NULL. */
-static const struct qc_node *quantized_by(const struct qc_graph *g, int value,
-                                          struct int_params *ret)
-{
-    if (qc_graph_is_output(g, value) || qc_graph_count_uses(g, value) != 1) {
-        return NULL;
-    }
-    for (int i = 0; i < g->n_nodes; i++) {
-        const struct qc_node *n = &g->nodes[i];
-        if (n->op == QC_OP_QUANTIZE_LINEAR && n->n_inputs > 0 && n->inputs[0] == value) {
-            return per_tensor_u8(g, n, ret) ? n : NULL;
-        }
-    }
-    return NULL;
-}
+#include "quantcore/integer/int_match.h"
+#include "quantcore/integer/int_shift.h"
+#include "quantcore/integer/int_table.h"
 
 static bool all_zero(const struct qc_tensor *t)
 {
@@ -90,7 +21,7 @@ static bool all_zero(const struct qc_tensor *t)
  * the type says s8 already). */
 static const struct qc_node *weights_from(const struct qc_graph *g, int value)
 {
-    const struct qc_node *dq = producer(g, value, QC_OP_DEQUANTIZE_LINEAR);
+    const struct qc_node *dq = qc_int_producer(g, value, QC_OP_DEQUANTIZE_LINEAR);
     if (dq == NULL) {
         return NULL;
     }
@@ -101,34 +32,40 @@ static const struct qc_node *weights_from(const struct qc_graph *g, int value)
     return ok ? dq : NULL;
 }
 
-/* Bias: s32 with scale x_scale * w_scale is implied by the unit, so only the integers matter. */
-static bool bias_from(const struct qc_graph *g, int value, int *ret)
+/* The unit adds the integers of the bias to its sums: they must be steps of x_scale * w_scale, up
+ * to the rounding of that product. */
+static bool bias_scale_fits(const struct qc_tensor *b, float x_scale, const struct qc_tensor *w)
 {
-    const struct qc_node *dq = producer(g, value, QC_OP_DEQUANTIZE_LINEAR);
-    if (dq == NULL || g->values[dq->inputs[0]].constant == NULL ||
-        g->values[dq->inputs[0]].constant->dtype != QC_S32) {
-        return false;
+    size_t n_b = qc_shape_elements(&b->shape), n_w = qc_shape_elements(&w->shape);
+    for (size_t i = 0; i < (n_b > n_w ? n_b : n_w); i++) {
+        double want = (double)x_scale * qc_tensor_f64(w, n_w == 1 ? 0 : i);
+        double have = qc_tensor_f64(b, n_b == 1 ? 0 : i);
+        if (!(fabs(have - want) <= 1e-6 * want)) {
+            return false;
+        }
     }
-    *ret = dq->inputs[0];
     return true;
 }
 
-/* Replace node i by an internal one; attributes, name and clamp stay. */
-static enum qd_code become(struct qc_graph *g, int i, int op, const int *inputs, int n_inputs,
-                           int output, struct qd_error *err)
+/* Bias: DequantizeLinear of a constant s32 vector, one number an output channel. */
+static bool bias_from(const struct qc_graph *g, int value, float x_scale, const struct qc_node *w,
+                      size_t n_out, int *ret)
 {
-    struct qc_node *n = &g->nodes[i];
-    int *in = NULL;
-    QD_TRY(qd_arena_array(g->arena, (size_t)n_inputs, sizeof(*in), &in, err));
-    memcpy(in, inputs, (size_t)n_inputs * sizeof(*in));
-    n->op = op;
-    n->op_type = qc_op_rows[op].type;
-    n->domain = qc_op_rows[op].domain;
-    n->inputs = in;
-    n->n_inputs = n_inputs;
-    n->n_outputs = 1;
-    n->outputs[0] = output;
-    return QD_OK;
+    const struct qc_node *dq = qc_int_producer(g, value, QC_OP_DEQUANTIZE_LINEAR);
+    if (dq == NULL) {
+        return false;
+    }
+    const struct qc_tensor *b = g->values[dq->inputs[0]].constant;
+    const struct qc_tensor *scale = qc_node_constant(g, dq, 1);
+    const struct qc_tensor *w_scale = qc_node_constant(g, w, 1);
+    if (b == NULL || b->dtype != QC_S32 || qc_shape_elements(&b->shape) != n_out ||
+        b->shape.dim[b->shape.rank > 0 ? b->shape.rank - 1 : 0] != (int64_t)n_out ||
+        scale == NULL ||
+        (qc_shape_elements(&scale->shape) != 1 && qc_shape_elements(&scale->shape) != n_out)) {
+        return false;
+    }
+    *ret = dq->inputs[0];
+    return bias_scale_fits(scale, x_scale, w_scale);
 }
 
 /* Take the QuantizeLinear out: the unit writes its output. */
@@ -162,117 +99,200 @@ static bool weights_fit(const struct qc_graph *g, const struct qc_node *n,
     return axis == want;
 }
 
-static bool gemm_is_plain(const struct qc_graph *g, const struct qc_node *n)
+/* What the kernels are for: two spatial dims, or rows times a matrix. */
+static bool product_is_plain(const struct qc_graph *g, const struct qc_node *n)
 {
-    if (n->op == QC_OP_CONV) {
-        return true;
-    }
     const struct qc_value *x = &g->values[n->inputs[0]];
     const struct qc_value *w = &g->values[n->inputs[1]];
+    if (n->op == QC_OP_CONV) {
+        return x->shape.rank == 4 && w->shape.rank == 4;
+    }
     return w->shape.rank == 2 && x->shape.rank >= 2 && qc_node_int(n, "transA", 0) == 0 &&
            qc_node_float(n, "alpha", 1.0f) == 1.0f && qc_node_float(n, "beta", 1.0f) == 1.0f;
+}
+
+static size_t n_outputs_of(const struct qc_graph *g, const struct qc_node *n)
+{
+    const struct qc_shape *y = &g->values[n->outputs[0]].shape;
+    return (size_t)y->dim[n->op == QC_OP_CONV ? 1 : y->rank - 1];
 }
 
 static enum qd_code plan_product(struct qc_graph *g, int i, bool *ret_done, struct qd_error *err)
 {
     const struct qc_node *n = &g->nodes[i];
-    struct int_params x, y = {-1, -1};
+    struct qc_int_params x, y = {-1, -1};
     int q_in, bias = -1;
     const struct qc_node *w = weights_from(g, n->inputs[1]);
     bool has_bias = n->n_inputs > 2 && n->inputs[2] >= 0;
-    if (w == NULL || !dequantized_from(g, n->inputs[0], &q_in, &x) || !weights_fit(g, n, w) ||
-        !gemm_is_plain(g, n) || (has_bias && !bias_from(g, n->inputs[2], &bias))) {
+    if (w == NULL || !qc_int_dequantized_from(g, n->inputs[0], &q_in, &x) ||
+        !weights_fit(g, n, w) || !product_is_plain(g, n) ||
+        (has_bias && !bias_from(g, n->inputs[2], qc_int_qparams(g, &x).scale, w,
+                                n_outputs_of(g, n), &bias))) {
         return QD_OK;
     }
-    const struct qc_node *q = quantized_by(g, n->outputs[0], &y);
+    const struct qc_node *q = qc_int_quantized_by(g, n->outputs[0], &y);
     int output = q != NULL ? take_output(g, q) : n->outputs[0];
-    int inputs[] = {q_in,         x.scale, x.zero_point, w->inputs[0], w->inputs[1],
-                    w->n_inputs > 2 ? w->inputs[2] : -1, y.scale, y.zero_point, bias};
+    int inputs[] = {q_in,         x.scale,      x.zero_point,
+                    w->inputs[0], w->inputs[1], w->n_inputs > 2 ? w->inputs[2] : -1,
+                    y.scale,      y.zero_point, bias};
     *ret_done = true;
-    return become(g, i, n->op == QC_OP_CONV ? QC_OP_Q_CONV : QC_OP_Q_GEMM, inputs, 9, output, err);
+    return qc_int_become(g, i, n->op == QC_OP_CONV ? QC_OP_Q_CONV : QC_OP_Q_GEMM, inputs, 9,
+                         output, err);
 }
 
 static enum qd_code plan_binary(struct qc_graph *g, int i, bool *ret_done, struct qd_error *err)
 {
     const struct qc_node *n = &g->nodes[i];
-    struct int_params a, b, y;
+    struct qc_int_params a, b, y;
     int qa, qb;
-    if (!dequantized_from(g, n->inputs[0], &qa, &a) ||
-        !dequantized_from(g, n->inputs[1], &qb, &b)) {
+    if (!qc_int_dequantized_from(g, n->inputs[0], &qa, &a) ||
+        !qc_int_dequantized_from(g, n->inputs[1], &qb, &b)) {
         return QD_OK;
     }
-    const struct qc_node *q = quantized_by(g, n->outputs[0], &y);
+    const struct qc_node *q = qc_int_quantized_by(g, n->outputs[0], &y);
     if (q == NULL) {
         return QD_OK;
     }
     int inputs[] = {qa, a.scale, a.zero_point, qb, b.scale, b.zero_point, y.scale, y.zero_point};
     int op = n->op == QC_OP_ADD ? QC_OP_Q_ADD : QC_OP_Q_MUL;
     *ret_done = true;
-    return become(g, i, op, inputs, 8, take_output(g, q), err);
+    return qc_int_become(g, i, op, inputs, 8, take_output(g, q), err);
 }
 
 static enum qd_code plan_concat(struct qc_graph *g, int i, bool *ret_done, struct qd_error *err)
 {
     const struct qc_node *n = &g->nodes[i];
-    struct int_params y;
+    struct qc_int_params y;
     int *inputs = NULL;
     QD_TRY(qd_arena_array(g->arena, (size_t)n->n_inputs * 3 + 2, sizeof(*inputs), &inputs, err));
     for (int k = 0; k < n->n_inputs; k++) {
-        struct int_params x;
-        if (!dequantized_from(g, n->inputs[k], &inputs[2 + 3 * k], &x)) {
+        struct qc_int_params x;
+        if (!qc_int_dequantized_from(g, n->inputs[k], &inputs[2 + 3 * k], &x)) {
             return QD_OK;
         }
         inputs[3 + 3 * k] = x.scale;
         inputs[4 + 3 * k] = x.zero_point;
     }
-    const struct qc_node *q = quantized_by(g, n->outputs[0], &y);
+    const struct qc_node *q = qc_int_quantized_by(g, n->outputs[0], &y);
     if (q == NULL) {
         return QD_OK;
     }
     inputs[0] = y.scale;
     inputs[1] = y.zero_point;
     *ret_done = true;
-    return become(g, i, QC_OP_Q_CONCAT, inputs, 2 + 3 * n->n_inputs, take_output(g, q), err);
+    return qc_int_become(g, i, QC_OP_Q_CONCAT, inputs, 2 + 3 * n->n_inputs, take_output(g, q),
+                         err);
 }
 
 static enum qd_code plan_pool(struct qc_graph *g, int i, bool *ret_done, struct qd_error *err)
 {
     const struct qc_node *n = &g->nodes[i];
-    struct int_params x, y;
+    struct qc_int_params x, y;
     int q_in;
-    if (!dequantized_from(g, n->inputs[0], &q_in, &x)) {
+    if (g->values[n->inputs[0]].shape.rank != 4 ||
+        !qc_int_dequantized_from(g, n->inputs[0], &q_in, &x)) {
         return QD_OK;
     }
-    const struct qc_node *q = quantized_by(g, n->outputs[0], &y);
+    const struct qc_node *q = qc_int_quantized_by(g, n->outputs[0], &y);
     if (q == NULL) {
         return QD_OK;
     }
     int inputs[] = {q_in, x.scale, x.zero_point, y.scale, y.zero_point};
     int op = n->op == QC_OP_AVERAGE_POOL ? QC_OP_Q_AVERAGE_POOL : QC_OP_Q_GLOBAL_AVERAGE_POOL;
     *ret_done = true;
-    return become(g, i, op, inputs, 5, take_output(g, q), err);
+    return qc_int_become(g, i, op, inputs, 5, take_output(g, q), err);
 }
 
-/* Operators that only move elements run on the bytes when both sides mean the same by them. */
-static enum qd_code plan_pass(struct qc_graph *g, int i, bool *ret_done, struct qd_error *err)
+/* Does the operator give bytes for bytes, each one of its input's? */
+static bool moves_bytes(const struct qc_node *n)
+{
+    const char *mode = qc_node_string(n, "mode", "");
+    if (n->n_outputs != 1 || n->clamp.present) {
+        return false;
+    }
+    if (n->op == QC_OP_RESIZE || n->op == QC_OP_UPSAMPLE) {
+        return strcmp(mode, "") == 0 || strcmp(mode, "nearest") == 0;
+    }
+    return true;
+}
+
+/* Pad's fill value in the input's codes; the mode may need none. */
+static enum qd_code fill_of_pad(struct qc_graph *g, int i, const struct qc_int_params *params,
+                                bool *ret_fits, struct qd_error *err)
 {
     struct qc_node *n = &g->nodes[i];
-    struct int_params x, y;
+    const struct qc_tensor *fill = qc_node_constant(g, n, 2);
+    struct qc_qparams x = qc_int_qparams(g, params);
+    const struct qc_shape scalar = {.rank = 0};
+    struct qc_tensor *code = NULL;
+    const char *name = NULL;
+    int *inputs = NULL;
+    bool absent = n->n_inputs < 3 || n->inputs[2] < 0;
+    *ret_fits =
+        absent || (fill != NULL && fill->dtype == QC_F32 && qc_shape_elements(&fill->shape) == 1);
+    if (!*ret_fits || strcmp(qc_node_string(n, "mode", "constant"), "constant") != 0) {
+        return QD_OK;
+    }
+    QD_TRY(qc_tensor_new(g->arena, QC_U8, &scalar, &code, err));
+    *(uint8_t *)code->data = (uint8_t)qc_quantize_value(
+        absent ? 0.0f : *(const float *)fill->data, x.scale, x.zero_point, 0, 255);
+    QD_TRY(qd_arena_printf(g->arena, &name, err, "%s_fill", n->name));
+    QD_TRY(qd_arena_array(g->arena, 3, sizeof(*inputs), &inputs, err));
+    memcpy(inputs, n->inputs, 2 * sizeof(*inputs));
+    QD_TRY(qc_graph_add_constant(g, name, code, &inputs[2], err));
+    n->inputs = inputs;
+    n->n_inputs = 3;
+    return QD_OK;
+}
+
+/* The operator writes codes of its input's parameters; its QuantizeLinear changes them. That is
+ * the f32 chain's result, since every element (MaxPool's: the order) passes unchanged. */
+static enum qd_code pass_then_table(struct qc_graph *g, int i, int q_in, int q_node,
+                                    struct qd_error *err)
+{
+    const char *name = NULL;
+    int codes, x = g->nodes[i].inputs[0], y = g->nodes[i].outputs[0];
+    QD_TRY(qd_arena_printf(g->arena, &name, err, "%s_codes", g->values[y].name));
+    QD_TRY(qc_graph_add_value(g, name, &codes, err));
+    g->values[codes] = g->values[y];
+    g->values[codes].name = name;
+    g->values[codes].dtype = QC_U8;
+    QD_TRY(qc_int_table_requantize(g, q_node, codes, g->values[x].producer, err));
+    g->nodes[i].inputs[0] = q_in;
+    g->nodes[i].outputs[0] = codes;
+    return QD_OK;
+}
+
+/* Operators that only move elements run on the bytes as they are. */
+static enum qd_code plan_pass(struct qc_graph *g, int i, bool *ret_done, struct qd_error *err)
+{
+    struct qc_int_params x, y;
     int q_in;
-    (void)err;
-    if (n->op == QC_OP_PAD || n->op == QC_OP_RESIZE || n->n_outputs != 1) {
-        return QD_OK; /* arithmetic of their own: a fill value, an interpolation */
-    }
-    if (!dequantized_from(g, n->inputs[0], &q_in, &x)) {
+    bool fits = true;
+    if (!moves_bytes(&g->nodes[i]) ||
+        !qc_int_dequantized_from(g, g->nodes[i].inputs[0], &q_in, &x)) {
         return QD_OK;
     }
-    const struct qc_node *q = quantized_by(g, n->outputs[0], &y);
-    if (q == NULL || !same_params(g, &x, &y)) {
+    const struct qc_node *q = qc_int_quantized_by(g, g->nodes[i].outputs[0], &y);
+    if (q == NULL) {
         return QD_OK;
     }
-    n->inputs[0] = q_in;
-    n->outputs[0] = take_output(g, q);
+    bool same = qc_int_same_params(g, &x, &y);
+    if (g->nodes[i].op == QC_OP_PAD) {
+        if (!same) { /* the fill value may be no code of the input's */
+            return QD_OK;
+        }
+        QD_TRY(fill_of_pad(g, i, &x, &fits, err));
+        if (!fits) {
+            return QD_OK;
+        }
+    }
     *ret_done = true;
+    if (!same) {
+        return pass_then_table(g, i, q_in, (int)(q - g->nodes), err);
+    }
+    g->nodes[i].inputs[0] = q_in;
+    g->nodes[i].outputs[0] = take_output(g, q);
     return QD_OK;
 }
 
@@ -297,48 +317,35 @@ static enum qd_code plan_node(struct qc_graph *g, int i, bool *ret_done, struct 
     return QD_OK;
 }
 
-/* x = s (q - z) = s ((q + 128) - (z + 128)): the s8 activation as a u8 one. */
-static enum qd_code shift_zero_point(struct qc_graph *g, struct qc_node *n, struct qd_error *err)
-{
-    const struct qc_tensor *old = qc_node_constant(g, n, 2);
-    if (old == NULL || old->dtype != QC_S8 || qc_shape_elements(&old->shape) != 1) {
-        return QD_OK;
-    }
-    struct qc_tensor *zp = NULL;
-    const char *name = NULL;
-    QD_TRY(qc_tensor_new(g->arena, QC_U8, &old->shape, &zp, err));
-    *(uint8_t *)zp->data = (uint8_t)(qc_tensor_s64(old, 0) + 128);
-    QD_TRY(qd_arena_printf(g->arena, &name, err, "%s_u8", g->values[n->inputs[2]].name));
-    return qc_graph_add_constant(g, name, zp, &n->inputs[2], err);
-}
-
-static enum qd_code s8_to_u8(struct qc_graph *g, struct qd_error *err)
+/* Functions of one tensor first: what they fold must not be planned by itself. */
+static enum qd_code plan_tables(struct qc_graph *g, struct qc_int_counts *counts,
+                                struct qd_error *err)
 {
     for (int i = 0; i < g->n_nodes; i++) {
-        struct qc_node *n = &g->nodes[i];
-        bool q = n->op == QC_OP_QUANTIZE_LINEAR;
-        bool dq = n->op == QC_OP_DEQUANTIZE_LINEAR && g->values[n->inputs[0]].constant == NULL;
-        bool external = (q && qc_graph_is_output(g, n->outputs[0])) ||
-                        (dq && g->values[n->inputs[0]].producer < 0);
-        if ((q || dq) && !external) {
-            QD_TRY(shift_zero_point(g, n, err));
+        bool done = false;
+        int folded = 0;
+        if (g->nodes[i].op == QC_OP_QUANTIZE_LINEAR) {
+            QD_TRY(qc_int_table(g, i, &done, &folded, err));
         }
-    }
-    for (int i = 0; i < g->n_nodes; i++) {
-        QD_TRY(qc_graph_infer_node(g, i, err));
+        counts->n_units += folded;
     }
     return QD_OK;
+}
+
+static bool is_planned(const struct qc_node *n)
+{
+    return n->n_outputs == 0 || n->shape_only || n->op == QC_OP_QUANTIZE_LINEAR ||
+           n->op == QC_OP_DEQUANTIZE_LINEAR || (qc_op_rows[n->op].flags & QC_IS_INTERNAL) != 0;
 }
 
 enum qd_code qc_int_plan(struct qc_graph *g, struct qc_int_counts *ret, struct qd_error *err)
 {
     struct qc_int_counts counts = {0, 0};
-    QD_TRY(s8_to_u8(g, err));
+    QD_TRY(qc_int_shift(g, err));
+    QD_TRY(plan_tables(g, &counts, err));
     for (int i = 0; i < g->n_nodes; i++) {
-        const struct qc_node *n = &g->nodes[i];
         bool done = false;
-        if (n->n_outputs == 0 || n->shape_only || n->op == QC_OP_QUANTIZE_LINEAR ||
-            n->op == QC_OP_DEQUANTIZE_LINEAR) {
+        if (is_planned(&g->nodes[i])) {
             continue;
         }
         QD_TRY(plan_node(g, i, &done, err));
