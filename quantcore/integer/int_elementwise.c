@@ -1,4 +1,6 @@
 /* Q_ADD, Q_MUL, Q_TABLE, Q_CONCAT: elementwise on u8, in any layout. */
+#include <math.h>
+
 #include "quantcore/exec/exec_nd.h"
 #include "quantcore/integer/int_ops.h"
 
@@ -66,7 +68,8 @@ static enum qd_code prepare_binary(const struct qc_prepare *p, struct qc_step *s
     QD_TRY(qc_unit_output(p, 6, 7, &out, err));
     QD_TRY(qd_arena_alloc(p->arena, sizeof(*s), &s, err));
     float ra = a.scale / out.y.scale, rb = b.scale / out.y.scale;
-    float shift = ra * (float)a.zero_point + rb * (float)b.zero_point;
+    /* fused as ONNX Runtime's QLinearAdd has it: near a tie the code depends on this bit */
+    float shift = fmaf(ra, (float)a.zero_point, rb * (float)b.zero_point);
     s->is_add = is_add;
     s->add = (struct qc_add_u8){ra, rb, (float)out.y.zero_point - shift, out.y_min, out.y_max};
     s->mul = (struct qc_mul_u8){a.zero_point, b.zero_point, a.scale * b.scale / out.y.scale,

@@ -108,7 +108,7 @@ typedef void qc_dequantize_u8_fn(const uint8_t *q, float scale, int32_t zero_poi
 typedef void qc_lut_u8_fn(const uint8_t *x, const uint8_t table[256], uint8_t *out, size_t n);
 
 /* q = clamp(rne(fma(a, ra, fma(b, rb, k))), 0, 255), ra = s_a/s_y, rb = s_b/s_y,
- * k = zp_y - (ra*zp_a + rb*zp_b), all f32. */
+ * k = zp_y - fma(ra, zp_a, rb*zp_b), all f32. */
 struct qc_add_u8 {
     float ra, rb, k;
     int32_t y_min, y_max;
