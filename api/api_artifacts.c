@@ -35,20 +35,28 @@ static enum qd_code respond_list(struct api_request *request, json_t *data, stru
     return api_respond_json(request, 200, json_pack("{so}", "data", data), NULL, err);
 }
 
-enum qd_code api_job_artifacts(struct api_request *request, struct qd_error *err)
+enum qd_code api_artifacts_json(struct api_request *request, const char *job, json_t **ret,
+                                struct qd_error *err)
 {
     struct store_artifact *rows;
     size_t n;
-    QD_TRY(require_job(request, err));
-    QD_TRY(store_artifacts(api_store_of(request), job_id(request), &request->arena, &rows, &n,
-                           err));
+    QD_TRY(store_artifacts(api_store_of(request), job, &request->arena, &rows, &n, err));
     json_t *data = json_array();
     for (size_t i = 0; i < n; i++) {
-        (void)json_array_append_new(data, json_pack("{ss, ss, sI, ss}", "name", rows[i].name,
-                                                    "sha256", rows[i].blob, "size",
-                                                    (json_int_t)rows[i].size, "content_type",
-                                                    rows[i].content_type));
+        (void)json_array_append_new(data,
+                                    json_pack("{ss, ss, sI, ss}", "name", rows[i].name, "sha256",
+                                              rows[i].blob, "size", (json_int_t)rows[i].size,
+                                              "content_type", rows[i].content_type));
     }
+    *ret = data;
+    return QD_OK;
+}
+
+enum qd_code api_job_artifacts(struct api_request *request, struct qd_error *err)
+{
+    json_t *data;
+    QD_TRY(require_job(request, err));
+    QD_TRY(api_artifacts_json(request, job_id(request), &data, err));
     return respond_list(request, data, err);
 }
 
@@ -80,16 +88,15 @@ static void disposition(const char *name, char *ret, size_t size)
     (void)snprintf(ret, size, "attachment; filename=\"%s\"", safe);
 }
 
-static enum qd_code send_artifact(struct api_request *request, const char *name, bool download,
-                                  struct qd_error *err)
+enum qd_code api_artifact_send(struct api_request *request, const char *job, const char *name,
+                               const struct api_artifact_options *options, struct qd_error *err)
 {
     struct store *store = api_store_of(request);
     struct store_artifact artifact;
     int fd;
     uint64_t size;
     char etag[96], digest[96], file[200];
-    QD_TRY(require_job(request, err));
-    QD_TRY(store_artifact_get(store, job_id(request), name, &request->arena, &artifact, err));
+    QD_TRY(store_artifact_get(store, job, name, &request->arena, &artifact, err));
     if (!store_sha256_valid(artifact.blob)) {
         return qd_fail(err, QD_INTERNAL, "artifact '%s' has no valid address", name);
     }
@@ -97,40 +104,49 @@ static enum qd_code send_artifact(struct api_request *request, const char *name,
     (void)snprintf(etag, sizeof(etag), "\"sha256:%.64s\"", artifact.blob);
     digest_header(artifact.blob, digest);
     disposition(artifact.name, file, sizeof(file));
-    const struct api_header headers[] = {
+    struct api_header headers[6] = {
         {"Repr-Digest", digest},
-        {"Cache-Control", "private, max-age=31536000, immutable"},
+        {"Cache-Control", options->cache_control != NULL
+                              ? options->cache_control
+                              : "private, max-age=31536000, immutable"},
         {"Content-Security-Policy", "sandbox; default-src 'none'"},
-        {download ? "Content-Disposition" : NULL, file},
-        {NULL, NULL},
     };
-    const struct api_content content = {.fd = fd,
-                                        .size = size,
-                                        .type = artifact.content_type,
-                                        .etag = etag,
-                                        .headers = headers};
+    size_t n = 3;
+    if (options->download) {
+        headers[n++] = (struct api_header){"Content-Disposition", file};
+    }
+    if (options->location != NULL) {
+        headers[n++] = (struct api_header){"Content-Location", options->location};
+    }
+    const struct api_content content = {
+        .fd = fd, .size = size, .type = artifact.content_type, .etag = etag, .headers = headers};
     return api_respond_content(request, &content, err);
 }
 
 enum qd_code api_job_artifact(struct api_request *request, struct qd_error *err)
 {
-    return send_artifact(request, api_request_param(request, "name"), true, err);
+    static const struct api_artifact_options options = {.download = true};
+    QD_TRY(require_job(request, err));
+    return api_artifact_send(request, job_id(request), api_request_param(request, "name"),
+                             &options, err);
 }
 
 enum qd_code api_job_report(struct api_request *request, struct qd_error *err)
 {
+    static const struct api_artifact_options options = {.download = false};
     const char *format = api_request_query(request, "format");
-    if (format == NULL || strcmp(format, "json") == 0) {
-        return send_artifact(request, "report.json", false, err);
-    }
-    if (strcmp(format, "text") == 0) {
-        return send_artifact(request, "report.txt", false, err);
+    bool text = format != NULL && strcmp(format, "text") == 0;
+    if (format == NULL || text || strcmp(format, "json") == 0) {
+        QD_TRY(require_job(request, err));
+        return api_artifact_send(request, job_id(request), text ? "report.txt" : "report.json",
+                                 &options, err);
     }
     return qd_fail_on(err, QD_INVALID, "format",
                       "query parameter 'format' is '%s', not json or text", format);
 }
 
-/* --- calibration table ------------------------------------------------------------------------ */
+/* --- calibration table ------------------------------------------------------------------------
+ */
 
 static json_t *calibration_json(const struct store_calibration *row)
 {
@@ -234,12 +250,12 @@ enum qd_code api_job_layers(struct api_request *request, struct qd_error *err)
     for (size_t i = 0; i < n; i++) {
         const struct store_layer *row = &rows[i];
         (void)json_array_append_new(
-            data, json_pack("{ss, so, so, so, so, so, so, so}", "node", row->node, "op",
-                            text_json(row->op), "precision", text_json(row->precision), "reason",
-                            text_json(row->reason), "local_sqnr_db",
-                            real_json(row->local_sqnr_db), "cumulative_sqnr_db",
-                            real_json(row->cumulative_sqnr_db), "cosine", real_json(row->cosine),
-                            "max_abs_error", real_json(row->max_abs_error)));
+            data,
+            json_pack("{ss, so, so, so, so, so, so, so}", "node", row->node, "op",
+                      text_json(row->op), "precision", text_json(row->precision), "reason",
+                      text_json(row->reason), "local_sqnr_db", real_json(row->local_sqnr_db),
+                      "cumulative_sqnr_db", real_json(row->cumulative_sqnr_db), "cosine",
+                      real_json(row->cosine), "max_abs_error", real_json(row->max_abs_error)));
     }
     return respond_list(request, data, err);
 }

@@ -22,6 +22,20 @@ void api_submit_done(struct api_request *request);
 api_handler api_job_artifacts, api_job_artifact, api_job_calibration, api_job_layers,
     api_job_report;
 
+struct api_artifact_options {
+    bool download;             /* Content-Disposition: attachment */
+    const char *cache_control; /* NULL: immutable, the URL names one content */
+    const char *location;      /* Content-Location, or NULL */
+};
+/* Answer with a job's file: ETag, conditions, ranges. QD_NOT_FOUND. */
+QD_MUST_CHECK enum qd_code api_artifact_send(struct api_request *request, const char *job,
+                                             const char *name,
+                                             const struct api_artifact_options *options,
+                                             struct qd_error *err);
+/* List of a job's files; the caller owns *ret. */
+QD_MUST_CHECK enum qd_code api_artifacts_json(struct api_request *request, const char *job,
+                                              json_t **ret, struct qd_error *err);
+
 /* RFC 3339 UTC with ms; null for 0. A new reference. */
 json_t *api_time_json(int64_t ms);
 /* The job as clients see it; a new reference, NULL when memory ends. */

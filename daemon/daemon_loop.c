@@ -11,6 +11,7 @@
 #include "api/api_app.h"
 #include "api/api_events.h"
 #include "api/api_jobs.h"
+#include "api/api_models.h"
 #include "api/api_server.h"
 #include "daemon/daemon_log.h"
 #include "worker/worker.h"
@@ -221,7 +222,7 @@ static enum qd_code start_server(struct daemon *d, const char *host, unsigned po
 {
     const struct api_route_table tables[] = {api_admin_routes(), api_dashboard_routes(),
                                              api_jobs_routes(d->config->body_max),
-                                             api_events_routes()};
+                                             api_events_routes(), api_models_routes()};
     static struct api_check checks[1];
     checks[0] = (struct api_check){"data", check_data, d};
     const struct api_server_settings settings = {

@@ -131,6 +131,48 @@ kill "${streams[@]}"
 wait "${streams[@]}" 2> /dev/null
 reach 6 quantd_http_event_streams 0
 
+# --- models -------------------------------------------------------------------------------------
+model=$url/v1/models/example
+ask "$url/v1/models"
+holds 'models are listed' "$work/body" '^\{"data":\[\{"name":"example","newest":1,"latest":1,"n_versions":1,'
+submit example
+second=$id
+ask "$url/v1/jobs/$second/events"
+ask "$model"
+holds 'a second job is a second version' "$work/body" '"newest":2,"latest":2,"n_versions":2'
+ask "$model/versions?limit=1"
+holds 'versions by page' "$work/body" '"version":2,.*"next_cursor":"2","has_more":true'
+ask "$model/versions?cursor=2"
+holds 'the next page' "$work/body" '"version":1,.*"next_cursor":null,"has_more":false'
+ask "$model/latest"
+holds 'latest names its job' "$work/body" "\"version\":2,\"job_id\":\"$second\",\"passed\":true"
+holds 'and its files' "$work/body" '"artifacts":\[.*"name":"model.qdq.onnx","sha256":"[0-9a-f]{64}"'
+ask "$model/latest/artifacts/model.qdq.onnx"
+same 'artifact of latest' 200 "$status"
+sum=$(sha256sum < "$work/body" | cut -d' ' -f1)
+holds 'its hash is its ETag' "$work/head" "^ETag: \"sha256:$sum\""
+holds 'latest may move' "$work/head" '^Cache-Control: private, no-cache'
+holds 'where it stays' "$work/head" '^Content-Location: /v1/models/example/versions/2/artifacts/model\.qdq\.onnx'
+cp "$work/body" "$work/artifact"
+ask -H "If-None-Match: \"sha256:$sum\"" "$model/latest/artifacts/model.qdq.onnx"
+same 'it has not moved' 304 "$status"
+ask -r 100-199 "$model/versions/2/artifacts/model.qdq.onnx"
+same 'part of a version' "206 $(tail -c +101 "$work/artifact" | head -c 100 | sha256sum)" "$status $(sha256sum < "$work/body")"
+holds 'a version never changes' "$work/head" '^Cache-Control: .*immutable'
+ask -I "$model/latest/artifacts/model.qdq.onnx"
+same 'HEAD of an artifact' 200 "$status"
+holds 'HEAD has its size' "$work/head" "^Content-Length: $(stat -c %s "$work/artifact")"
+for path in none none/latest none/latest/artifacts/x example/versions/9 example/latest/artifacts/x \
+    example/versions/1/artifacts/..%2fx none/versions; do
+    ask "$url/v1/models/$path"
+    same "no $path" 404 "$status"
+done
+ask "$model/versions/x"
+same 'no number' 400 "$status"
+ask -X DELETE "$url/v1/jobs/$second"
+ask "$model/latest"
+holds 'latest goes back' "$work/body" '"version":1,'
+
 # --- the end ------------------------------------------------------------------------------------
 curl -sSN --max-time 30 "$url/v1/events" > "$work/all" &
 all=$!
