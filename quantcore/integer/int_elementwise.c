@@ -137,14 +137,20 @@ static void table_run(const struct qc_step *step, const struct qc_view *in,
     table_apply(step->params, step->kernels, in[0].data, out[0].data);
 }
 
+static bool is_byte(enum qc_dtype dtype)
+{
+    return dtype == QC_U8 || dtype == QC_S8;
+}
+
+/* The table is indexed by the byte, whatever its sign means. */
 enum qd_code qc_prepare_q_table(const struct qc_prepare *p, struct qc_step *step,
                                 struct qd_error *err)
 {
     struct int_table *t = NULL;
     const struct qc_view *views[2] = {&p->in[0], &p->out[0]};
-    if (p->in[0].dtype != QC_U8 || p->out[0].dtype != QC_U8 || p->in[1].data == NULL ||
-        p->in[1].dtype != QC_U8 || qc_shape_elements(&p->in[1].shape) != 256) {
-        return qc_prepare_refuse(p, err, "u8 data and a constant table of 256 are needed");
+    if (!is_byte(p->in[0].dtype) || !is_byte(p->out[0].dtype) || p->in[1].data == NULL ||
+        p->in[1].dtype != p->out[0].dtype || qc_shape_elements(&p->in[1].shape) != 256) {
+        return qc_prepare_refuse(p, err, "8-bit data and a constant table of 256 are needed");
     }
     QD_TRY(qd_arena_alloc(p->arena, sizeof(*t), &t, err));
     for (int i = 0; i < 256; i++) {

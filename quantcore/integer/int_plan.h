@@ -2,8 +2,10 @@
  *
  * A unit is DequantizeLinear on every data input → operator → QuantizeLinear. It becomes one
  * internal node (op_table.h: Q_CONV …) that reads and writes u8; a Conv, Gemm or MatMul without
- * a QuantizeLinear behind it writes f32. Operators that move elements (QC_IS_PASS) between equal
- * parameters run on the 8-bit data as they are. Whatever fits no unit stays an f32 island.
+ * a QuantizeLinear behind it writes f32. Functions of one quantized tensor become tables
+ * (int_table.h). Operators that move elements (QC_IS_PASS) run on the 8-bit data as they are, and
+ * a table follows when the parameters behind them are others. Whatever fits no unit stays an f32
+ * island.
  *
  * Inputs of the internal nodes, every scale and zero point a constant:
  *   Q_CONV, Q_GEMM       x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp, [bias s32]
@@ -11,7 +13,7 @@
  *                        attribute transB=1, [N,K]; transA is not supported.
  *   Q_ADD, Q_MUL         a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp
  *   Q_CONCAT             y_scale, y_zp, (x, x_scale, x_zp)…; attribute axis
- *   Q_TABLE              x, table u8[256]
+ *   Q_TABLE              x (u8 or s8), table u8[256] or s8[256], indexed by x's byte
  *   Q_AVERAGE_POOL, Q_GLOBAL_AVERAGE_POOL   x, x_scale, x_zp, y_scale, y_zp
  * The attributes are the operator's own. A clamp of the node (fused activation) is kept: it
  * narrows the u8 range, because Q(clamp(x)) = clamp(Q(x), Q(lo), Q(hi)). */
@@ -26,7 +28,7 @@ struct qc_int_counts {
 };
 
 /* Rewrites the graph in place; it must be linked, inferred, and have its activations fused.
- * s8 activations become u8 with the zero point moved by 128 (the same real values). */
+ * s8 activations become u8 with the zero point moved by 128 (int_shift.h). */
 QD_MUST_CHECK enum qd_code qc_int_plan(struct qc_graph *g, struct qc_int_counts *ret,
                                        struct qd_error *err);
 
