@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "quantcore/onnx/onnx_export.h"
+#include "quantcore/onnx/onnx_import.h"
 
 static double now(void)
 {
@@ -47,7 +48,8 @@ static enum qd_code build_f32(struct qc_pipeline *p, struct qd_error *err)
 {
     struct qc_exec_options options = {.kernels = &p->kernels, .keep = NULL};
     QD_TRY(begin_phase(p, QC_PHASE_FOLDING, err));
-    QD_TRY(qc_model_load(p->job->model, p->arena, &p->graph, err));
+    QD_TRY(qc_onnx_import(p->job->model, p->arena, &p->graph, err));
+    QD_TRY(qc_passes_run_import(p->graph, &p->import, err));
     QD_TRY(qc_exec_build(p->graph, &options, p->arena, &p->exec, err));
     size_t n = (size_t)p->job->threads.n_threads;
     QD_TRY(qd_arena_array(p->arena, n, sizeof(struct qc_exec_state *), &p->states, err));
@@ -92,7 +94,8 @@ static enum qd_code make_plan(struct qc_pipeline *p, struct qd_error *err)
                                     .exclude_nodes = o->exclude_nodes,
                                     .n_exclude_nodes = o->n_exclude_nodes,
                                     .exclude_types = o->exclude_types,
-                                    .n_exclude_types = o->n_exclude_types};
+                                    .n_exclude_types = o->n_exclude_types,
+                                    .import = p->import};
     QD_TRY(qc_quantize_plan_new(p->graph, &q, p->arena, &p->plan, err));
     if (p->plan->n_integer == 0) {
         return qd_fail(err, QD_INVALID, "nothing in the network can be quantized: %d operators, "
@@ -208,6 +211,17 @@ static enum qd_code run_pass(struct qc_pipeline *p, bool second, struct qd_error
 
 /* ---- after the data -------------------------------------------------------------------------- */
 
+/* The model's own pair as a range, with what the data say about it. */
+static void imported_range(struct qc_pipeline *p, int v)
+{
+    const struct qc_qparams *q = &p->plan->imported[v];
+    struct qc_range *r = &p->ranges[v];
+    r->lo = (double)q->scale * (qc_code_min(q) - q->zero_point);
+    r->hi = (double)q->scale * (qc_code_max(q) - q->zero_point);
+    r->clipped_share =
+        qc_histogram_outside(&p->statistics->tensors[p->tensor_of[v]].fine, r->lo, r->hi);
+}
+
 static enum qd_code search(struct qc_pipeline *p, struct qd_error *err)
 {
     const struct qc_options *o = p->options;
@@ -221,7 +235,9 @@ static enum qd_code search(struct qc_pipeline *p, struct qd_error *err)
     QD_TRY(begin_phase(p, QC_PHASE_SEARCHING, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*p->ranges), &p->ranges, err));
     for (int v = 0; v < g->n_values; v++) {
-        if (p->plan->group[v] == v && p->tensor_of[v] >= 0) {
+        if (p->plan->group[v] == v && p->tensor_of[v] >= 0 && qc_plan_is_imported(p->plan, v)) {
+            imported_range(p, v);
+        } else if (p->plan->group[v] == v && p->tensor_of[v] >= 0) {
             QD_TRY(qc_calibrate(&p->statistics->tensors[p->tensor_of[v]], o->calibrator, &s,
                                 &p->ranges[v], err));
         }

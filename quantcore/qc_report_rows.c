@@ -47,7 +47,8 @@ static enum qd_code calibration_rows(struct qc_pipeline *p, struct qd_error *err
         r->calibration[r->n_calibration_rows++] = (struct qc_calibration_row){
             .tensor = g->values[v].name,
             .op_type = producer_type(g, v),
-            .dtype = "u8",
+            .dtype = p->pairs[v].is_s8 ? "s8" : "u8",
+            .source = qc_plan_is_imported(p->plan, v) ? "imported" : "calibrated",
             .scale = p->pairs[v].scale,
             .zero_point = p->pairs[v].zero_point,
             .lo = p->ranges[v].lo,
@@ -192,7 +193,7 @@ static enum qd_code add_warnings(struct qc_pipeline *p, struct qd_error *err)
 {
     struct qc_report *r = p->report;
     const struct qc_quantized_graph *q = p->quantized;
-    QD_TRY(qd_arena_array(p->arena, 2, sizeof(*r->warnings), &r->warnings, err));
+    QD_TRY(qd_arena_array(p->arena, 3, sizeof(*r->warnings), &r->warnings, err));
     if (q->n_dead_channels > 0) {
         QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
                                "%d output channels have next to no weights: their scales were "
@@ -202,6 +203,11 @@ static enum qd_code add_warnings(struct qc_pipeline *p, struct qd_error *err)
         QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
                                "%d weight scales were raised so that the bias fits 32 bits",
                                q->n_raised_scales));
+    }
+    if (q->n_f32_biases > 0) {
+        QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
+                               "%d biases stay in f32: they do not fit 32 bits with the weight "
+                               "scales of the model", q->n_f32_biases));
     }
     return QD_OK;
 }
@@ -214,6 +220,8 @@ enum qd_code qc_report_fill(struct qc_pipeline *p, struct qd_error *err)
     QD_TRY(output_rows(p, err));
     r->n_nodes_int8 = p->plan->n_integer;
     r->n_nodes_f32 = p->plan->n_f32;
+    r->n_imported_tensors = p->import != NULL ? p->import->n_pairs : 0;
+    r->n_imported_constants = p->import != NULL ? p->import->n_constants : 0;
     r->size_in = p->job->model.size;
     r->size_out = p->artifact.size;
     QD_TRY(add_warnings(p, err));

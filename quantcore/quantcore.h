@@ -72,7 +72,8 @@ struct qc_job {
 /* One row of the calibration table: a quantized activation. */
 struct qc_calibration_row {
     const char *tensor, *op_type; /* op_type of the producer, "Input" for a network input */
-    const char *dtype;            /* "u8" */
+    const char *dtype;            /* "u8", "s8" */
+    const char *source;           /* "calibrated", "imported": the model's own scale */
     float scale;
     int32_t zero_point;
     double lo, hi;                /* the chosen range */
@@ -126,6 +127,8 @@ struct qc_report {
     const char **warnings;
     int n_warnings;
     int n_nodes_int8, n_nodes_f32;
+    int n_imported_tensors;       /* activations with the scale that the model gave them */
+    int n_imported_constants;     /* weights, biases … that were integers in the model */
     bool gate_passed;
 };
 

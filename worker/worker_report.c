@@ -92,7 +92,8 @@ json_t *worker_report_json(const struct qc_report *report)
         json_array_append_new(warnings, json_string(report->warnings[i]));
     }
     return json_pack(
-        "{s:s, s:{s:I, s:I}, s:s, s:i, s:I, s:I, s:b, s:{s:I, s:I}, s:{s:i, s:i}, s:o, s:f, s:I, "
+        "{s:s, s:{s:I, s:I}, s:s, s:i, s:I, s:I, s:b, s:{s:I, s:I}, s:{s:i, s:i}, s:{s:i, s:i}, "
+        "s:o, s:f, s:I, "
         "s:b, s:o, s:o, s:o}",
         "model", report->model_name, "opset", "in", (json_int_t)report->opset_in, "out",
         (json_int_t)report->opset_out, "isa", report->isa, "threads", report->n_threads,
@@ -100,7 +101,8 @@ json_t *worker_report_json(const struct qc_report *report)
         (json_int_t)report->n_verification, "verification_held_back",
         report->verification_held_back, "bytes", "in", (json_int_t)report->size_in, "out",
         (json_int_t)report->size_out, "nodes", "int8", report->n_nodes_int8, "f32",
-        report->n_nodes_f32, "phase_seconds", phases(report), "total_seconds",
+        report->n_nodes_f32, "imported", "tensors", report->n_imported_tensors, "constants",
+        report->n_imported_constants, "phase_seconds", phases(report), "total_seconds",
         report->total_seconds, "peak_arena_bytes", (json_int_t)report->peak_arena_bytes,
         "gate_passed", report->gate_passed, "outputs", outputs, "warnings", warnings, "layers",
         worker_report_layers(report));
@@ -157,6 +159,10 @@ char *worker_report_text(const struct qc_report *report)
             report->model_name, report->size_in, report->size_out,
             (double)report->size_in / (double)(report->size_out > 0 ? report->size_out : 1),
             report->n_nodes_int8, report->n_nodes_f32);
+    if (report->n_imported_tensors + report->n_imported_constants > 0) {
+        fprintf(out, "kept from the model: the scales of %d tensors, %d integer constants\n",
+                report->n_imported_tensors, report->n_imported_constants);
+    }
     fprintf(out, "calibrated on %lld samples, verified on %lld %s\n",
             (long long)report->n_calibration, (long long)report->n_verification,
             report->verification_held_back ? "held back" : "given for it");

@@ -81,6 +81,7 @@ static enum qd_code row_from_report(const struct qc_calibration_row *r,
 {
     *row = (struct worker_table_row){.tensor = r->tensor,
                                      .op_type = r->op_type,
+                                     .source = r->source,
                                      .scale = r->scale,
                                      .zero_point = r->zero_point,
                                      .lo = r->lo,

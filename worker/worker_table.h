@@ -48,6 +48,7 @@ struct worker_table_row {
     const char *tensor;  /* NULL in a table read from ncnn, which names layers */
     const char *layer;   /* ncnn only: the layer whose input this is, else NULL */
     const char *op_type; /* of the producer, "Input" for a network's input */
+    const char *source;  /* "calibrated", "imported"; NULL in a table that was read */
     enum worker_table_dtype dtype;
     float scale;         /* > 0, finite */
     int32_t zero_point;  /* within dtype */

@@ -10,13 +10,17 @@ static json_t *number(double x)
 
 json_t *worker_table_row_json(const struct worker_table_row *r)
 {
-    return json_pack(
+    json_t *row = json_pack(
         "{s:s?, s:s?, s:s, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "tensor",
         r->tensor, "op_type", r->op_type, "dtype", worker_table_dtype_name(r->dtype), "scale",
         number((double)r->scale), "zero_point", (int)r->zero_point, "lo", number(r->lo), "hi",
         number(r->hi), "min", number(r->min), "max", number(r->max), "mean", number(r->mean),
         "std", number(r->std), "count", r->count >= 0 ? json_integer(r->count) : json_null(),
         "clipped_share", number(r->clipped_share));
+    if (row != NULL && r->source != NULL) {
+        json_object_set_new(row, "source", json_string(r->source));
+    }
+    return row;
 }
 
 static enum qd_code not_written(const char *name, struct qd_error *err)

@@ -17,6 +17,7 @@ void qc_qparams_asymmetric_u8(double lo, double hi, struct qc_qparams *ret)
 {
     lo = lo < 0 ? lo : 0;
     hi = hi > 0 ? hi : 0;
+    ret->is_s8 = false;
     if (lo == hi) {
         ret->scale = 1.0f;
         ret->zero_point = 0;

@@ -8,7 +8,18 @@
 struct qc_qparams {
     float scale;        /* > 0, real units a step */
     int32_t zero_point;
+    bool is_s8;         /* codes are -128..127, else 0..255 */
 };
+
+/* The ends of the codes. */
+static inline int32_t qc_code_min(const struct qc_qparams *p)
+{
+    return p->is_s8 ? -128 : 0;
+}
+static inline int32_t qc_code_max(const struct qc_qparams *p)
+{
+    return p->is_s8 ? 127 : 255;
+}
 
 /* clamp(rne(x / scale) + zero_point, q_min, q_max); divides, as ONNX's QuantizeLinear does. */
 int32_t qc_quantize_value(float x, float scale, int32_t zero_point, int32_t q_min,
@@ -17,7 +28,7 @@ int32_t qc_quantize_value(float x, float scale, int32_t zero_point, int32_t q_mi
 /* u8 parameters of the range [lo, hi], widened to contain 0 so that 0 is exact:
  * scale = (hi - lo) / 255, zero_point = clamp(rne(-lo / scale), 0, 255), computed in double.
  * An empty range (a constant 0 tensor) gives scale 1, zero point 0; a scale below FLT_MIN is
- * raised to it. lo and hi must be finite. */
+ * raised to it. lo and hi must be finite. Sets is_s8 to false. */
 void qc_qparams_asymmetric_u8(double lo, double hi, struct qc_qparams *ret);
 
 /* Narrow symmetric s8 scale: absmax / 127, computed in double; 1 for absmax 0. */

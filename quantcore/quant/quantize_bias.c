@@ -37,6 +37,18 @@ int qc_bias_make_room(const double *bias, size_t n, float s_x, struct qc_quantiz
     return raised;
 }
 
+bool qc_bias_has_room(const double *bias, size_t n, float s_x,
+                      const struct qc_quantized_weights *w)
+{
+    for (size_t c = 0; c < n; c++) {
+        float scale = s_x * w->scale[w->n_scales == 1 ? 0 : c];
+        if (!(scale >= FLT_MIN) || !(fabs(bias[c]) / (double)scale <= MAX_CODE)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 enum qd_code qc_quantize_bias(const double *bias, size_t n, float s_x,
                               const struct qc_quantized_weights *w, struct qd_arena *arena,
                               struct qc_quantized_bias *ret, struct qd_error *err)

@@ -16,6 +16,9 @@ struct qc_quantized_bias {
  * raised; the caller corrects its bias for the new codes if it does so at all. n: output
  * channels; s_x > 0. */
 int qc_bias_make_room(const double *bias, size_t n, float s_x, struct qc_quantized_weights *w);
+/* Would the bias fit without raising a scale? */
+bool qc_bias_has_room(const double *bias, size_t n, float s_x,
+                      const struct qc_quantized_weights *w);
 /* Rounds half to even and saturates. */
 QD_MUST_CHECK enum qd_code qc_quantize_bias(const double *bias, size_t n, float s_x,
                                             const struct qc_quantized_weights *w,

@@ -1,11 +1,14 @@
 /* The QDQ graph: the f32 network with QuantizeLinear and DequantizeLinear around what runs on
  * integers, in the form that runtimes recognise.
  *
- *   - u8 activations, per tensor, scale and zero point of rank 0; one QuantizeLinear a value, the
+ *   - u8 activations (s8 where the model had them so), per tensor, scale and zero point of rank 0; one QuantizeLinear a value, the
  *     only reader of an integer node's output; one DequantizeLinear a use (x + x has two)
  *   - s8 weights behind a DequantizeLinear with the output channels' axis, per use; s32 bias
  *     behind a DequantizeLinear with axis 0 and scale s_x * s_w
- *   - a fused clamp is dropped when the codes 0 and 255 already stand for its ends
+ *   - weights, biases and other constants that the model had behind a DequantizeLinear keep their
+ *     codes, scales and zero points to the byte, and their names; such a bias is quantized anew when
+ *     its scale is not s_x * s_w, and never corrected
+ *   - a fused clamp is dropped when the first and last code already stand for its ends
  *   - tensors joined by an element-moving operator share one pair
  *   - a graph output keeps its name and stays f32: the node gives "<name>_float", then
  *     "<name>_quantized", then "<name>"
@@ -34,6 +37,7 @@ struct qc_quantized_graph {
     int *quantized;          /* [f32 n_values] index of the u8 value, -1 if nobody reads one */
     struct qc_quantized_weights **weights; /* [f32 n_nodes] NULL for nodes without */
     int n_dead_channels;     /* weights' scales raised to the floor */
+    int n_f32_biases;        /* left in f32: too large for the model's own weight scales */
     int n_raised_scales;     /* weights' scales raised to fit a bias into s32 */
 };
 

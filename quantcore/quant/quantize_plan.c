@@ -8,6 +8,11 @@ bool qc_is_product(const struct qc_node *node)
     return node->op == QC_OP_CONV || node->op == QC_OP_GEMM || node->op == QC_OP_MATMUL;
 }
 
+bool qc_plan_is_imported(const struct qc_quantize_plan *plan, int value)
+{
+    return value >= 0 && plan->imported[value].scale > 0;
+}
+
 static unsigned flags_of(const struct qc_node *n)
 {
     return n->op >= 0 ? qc_op_rows[n->op].flags : 0;
@@ -185,7 +190,8 @@ static void leave_tail(struct qc_quantize_plan *plan, const bool *reaches)
     const struct qc_graph *g = plan->graph;
     for (int i = 0; i < g->n_nodes; i++) {
         const struct qc_node *n = &g->nodes[i];
-        if (!is_compute(plan, i) || reaches[n->outputs[0]]) {
+        if (!is_compute(plan, i) || reaches[n->outputs[0]] ||
+            qc_plan_is_imported(plan, n->outputs[0])) {
             continue;
         }
         if (qc_is_product(n)) {
@@ -211,9 +217,51 @@ static int n_data_inputs(const struct qc_node *n)
     return all ? n->n_inputs : 1;
 }
 
+/* The pairs of the model, and those of tensors in front of element-moving operators. */
+static void take_pairs(struct qc_quantize_plan *plan, const int *uses)
+{
+    const struct qc_graph *g = plan->graph;
+    for (int v = 0; v < g->n_values; v++) {
+        const struct qc_qparams *pair = qc_import_pair(plan->options.import, v);
+        if (pair != NULL) {
+            plan->imported[v] = *pair;
+        }
+    }
+    for (int i = g->n_nodes - 1; i >= 0; i--) {
+        const struct qc_node *n = &g->nodes[i];
+        if (is_moving(plan, i) && qc_plan_is_imported(plan, n->outputs[0]) &&
+            !qc_plan_is_imported(plan, n->inputs[0]) && uses[n->inputs[0]] == 1) {
+            plan->imported[n->inputs[0]] = plan->imported[n->outputs[0]];
+        }
+    }
+}
+
+/* Uses by nodes; a graph output counts as one more. */
+static enum qd_code count_uses(const struct qc_graph *g, struct qd_arena *arena, int **ret,
+                               struct qd_error *err)
+{
+    int *uses = NULL;
+    QD_TRY(qd_arena_array(arena, (size_t)g->n_values, sizeof(*uses), &uses, err));
+    for (int i = 0; i < g->n_nodes; i++) {
+        for (int k = 0; k < g->nodes[i].n_inputs; k++) {
+            if (g->nodes[i].inputs[k] >= 0) {
+                uses[g->nodes[i].inputs[k]]++;
+            }
+        }
+    }
+    for (int i = 0; i < g->n_outputs; i++) {
+        uses[g->outputs[i].value]++;
+    }
+    *ret = uses;
+    return QD_OK;
+}
+
 static void mark_values(struct qc_quantize_plan *plan, bool *quantized)
 {
     const struct qc_graph *g = plan->graph;
+    for (int v = 0; v < g->n_values; v++) {
+        quantized[v] = qc_plan_is_imported(plan, v);
+    }
     for (int i = 0; i < g->n_nodes; i++) {
         const struct qc_node *n = &g->nodes[i];
         if (!is_compute(plan, i)) {
@@ -238,6 +286,14 @@ static void mark_values(struct qc_quantize_plan *plan, bool *quantized)
     }
 }
 
+static bool other_pair(const struct qc_quantize_plan *plan, int v, int than)
+{
+    const struct qc_qparams *a = &plan->imported[v];
+    const struct qc_qparams *b = &plan->imported[than];
+    return qc_plan_is_imported(plan, v) &&
+           (a->scale != b->scale || a->zero_point != b->zero_point || a->is_s8 != b->is_s8);
+}
+
 static void form_groups(struct qc_quantize_plan *plan, const bool *quantized)
 {
     const struct qc_graph *g = plan->graph;
@@ -249,7 +305,9 @@ static void form_groups(struct qc_quantize_plan *plan, const bool *quantized)
         const struct qc_node *n = &g->nodes[i];
         bool moving = is_moving(plan, i);
         if (moving && quantized[n->inputs[0]]) {
-            plan->group[n->outputs[0]] = plan->group[n->inputs[0]];
+            int root = plan->group[n->inputs[0]];
+            plan->group[n->outputs[0]] = other_pair(plan, n->outputs[0], root) ? n->outputs[0]
+                                                                               : root;
         } else if (moving) {
             plan->reason[i] = "moves the elements of an f32 tensor";
         } else if (is_compute(plan, i) && (n->op == QC_OP_CONV || n->op == QC_OP_GEMM)) {
@@ -289,6 +347,7 @@ static enum qd_code new_plan(const struct qc_graph *g, const struct qc_quantize_
     QD_TRY(qd_arena_array(arena, nodes, sizeof(*p->excluded), &p->excluded, err));
     QD_TRY(qd_arena_array(arena, nodes, sizeof(*p->keeps_f32), &p->keeps_f32, err));
     QD_TRY(qd_arena_array(arena, values, sizeof(*p->group), &p->group, err));
+    QD_TRY(qd_arena_array(arena, values, sizeof(*p->imported), &p->imported, err));
     QD_TRY(qd_arena_array(arena, values, sizeof(*p->observe), &p->observe, err));
     QD_TRY(qd_arena_array(arena, values, sizeof(*p->channel_axis), &p->channel_axis, err));
     *ret = p;
@@ -303,6 +362,7 @@ enum qd_code qc_quantize_plan_new(const struct qc_graph *g,
     struct qc_quantize_plan *plan = NULL;
     bool *reaches = NULL;
     bool *quantized = NULL;
+    int *uses = NULL;
     size_t values = (size_t)g->n_values;
     QD_TRY(check_excluded(g, options->exclude_nodes, options->n_exclude_nodes, false, err));
     QD_TRY(check_excluded(g, options->exclude_types, options->n_exclude_types, true, err));
@@ -315,6 +375,8 @@ enum qd_code qc_quantize_plan_new(const struct qc_graph *g,
                             in_list(n->op_type, options->exclude_types, options->n_exclude_types);
         QD_TRY(first_reason(plan, n, arena, &plan->reason[i], err));
     }
+    QD_TRY(count_uses(g, arena, &uses, err));
+    take_pairs(plan, uses);
     if (find_reach(plan, reaches) && !options->quantize_last_output) {
         leave_tail(plan, reaches);
     }
@@ -340,6 +402,13 @@ static int find_root(int *root, int r)
 static void unify_concat(const struct qc_quantize_plan *plan, const struct qc_node *n, int *root,
                          double *lo, double *hi)
 {
+    bool imported = qc_plan_is_imported(plan, plan->group[n->outputs[0]]);
+    for (int k = 0; k < n->n_inputs; k++) {
+        imported = imported || qc_plan_is_imported(plan, plan->group[n->inputs[k]]);
+    }
+    if (imported) {
+        return;
+    }
     int out = find_root(root, plan->group[n->outputs[0]]);
     double low = lo[out];
     double high = hi[out];
@@ -398,7 +467,11 @@ enum qd_code qc_quantize_plan_pairs(const struct qc_quantize_plan *plan,
     for (int v = 0; v < g->n_values; v++) {
         if (plan->group[v] >= 0) {
             int r = find_root(root, plan->group[v]);
-            qc_qparams_asymmetric_u8(lo[r], hi[r], &pairs[v]);
+            if (qc_plan_is_imported(plan, plan->group[v])) {
+                pairs[v] = plan->imported[plan->group[v]];
+            } else {
+                qc_qparams_asymmetric_u8(lo[r], hi[r], &pairs[v]);
+            }
         }
     }
     *ret = pairs;

@@ -12,13 +12,19 @@
  * Tensors. Quantized are the data inputs and the outputs of integer operators. All tensors that
  * an element-moving operator joins are one group with one pair (scale, zero point): kernels then
  * move bytes. A group's range is that of its root, the tensor that the others' elements are
- * taken from. */
+ * taken from.
+ *
+ * Imported pairs. A tensor that the model had quantized already stays quantized, with the pair it
+ * has there, whatever stands around it. Where an element-moving operator joins tensors of two
+ * pairs, the group ends there. A tensor without a pair that is read by one element-moving operator
+ * alone takes over the pair behind it: the same elements are rounded, only earlier. */
 #ifndef QC_QUANTIZE_PLAN_H
 #define QC_QUANTIZE_PLAN_H
 
 #include "quantcore/affine/qparams.h"
 #include "quantcore/calib/calibrator.h"
 #include "quantcore/graph/op_table.h"
+#include "quantcore/passes/pass_import_qdq.h"
 
 struct qc_quantize_options {
     bool weights_per_channel;    /* else one scale a tensor */
@@ -28,6 +34,7 @@ struct qc_quantize_options {
     int n_exclude_nodes;
     const char *const *exclude_types;
     int n_exclude_types;
+    const struct qc_import *import; /* what the model carried, borrowed; may be NULL */
 };
 
 struct qc_quantize_plan {
@@ -38,6 +45,7 @@ struct qc_quantize_plan {
     bool *excluded;       /* [n_nodes] by name or type */
     bool *keeps_f32;      /* [n_nodes] an integer Conv, Gemm or MatMul that gives f32 */
     int *group;           /* [n_values] root of the value's group; -1: not quantized */
+    struct qc_qparams *imported; /* [n_values] the model's own pair; scale 0: none */
     bool *observe;        /* [n_values] needs statistics: every group's root, and the inputs of
                              integer Conv and Gemm for their channel means */
     int *channel_axis;    /* [n_values] for the channel means; -1 where none are needed */
@@ -51,14 +59,17 @@ QD_MUST_CHECK enum qd_code qc_quantize_plan_new(const struct qc_graph *g,
                                                 struct qc_quantize_plan **ret,
                                                 struct qd_error *err);
 
-/* Pairs of all quantized values (others: scale 0) from the calibrated ranges, which are read at
- * the roots. The inputs and the output of a Concat get the union of their ranges, and so one
- * pair, when none of them reaches 10 % of its span less far than the union; else each keeps its
- * own and the Concat requantizes. ret: [n_values]. */
+/* Pairs of all quantized values (others: scale 0): the model's own, else from the calibrated ranges,
+ * which are read at the roots. The inputs and the output of a Concat get the union of their ranges, and so one
+ * pair, when none of them reaches 10 % of its span less far than the union (and none is imported);
+ * else each keeps its own and the Concat requantizes. ret: [n_values]. */
 QD_MUST_CHECK enum qd_code qc_quantize_plan_pairs(const struct qc_quantize_plan *plan,
                                                   const struct qc_range *ranges,
                                                   struct qd_arena *arena,
                                                   struct qc_qparams **ret, struct qd_error *err);
+
+/* Is the value's pair the model's own. */
+bool qc_plan_is_imported(const struct qc_quantize_plan *plan, int value);
 
 /* Conv, Gemm or MatMul. */
 bool qc_is_product(const struct qc_node *node);

@@ -76,6 +76,7 @@ enum qd_code qc_quantize_weights(const struct qc_tensor *weights, int axis,
 {
     struct qc_quantized_weights w = {.source = weights, .axis = axis, .n_scales = 1};
     double *absmax = NULL;
+    struct qc_tensor *q = NULL;
     if (weights->dtype != QC_F32 || axis >= weights->shape.rank ||
         (axis >= 0 && (weights->shape.dim[axis] < 1 || weights->shape.dim[axis] > INT32_MAX))) {
         return qd_fail(err, QD_INVALID, "weights of type %s and rank %d have no channels on %d",
@@ -85,7 +86,8 @@ enum qd_code qc_quantize_weights(const struct qc_tensor *weights, int axis,
     size_t n = (size_t)w.n_scales;
     QD_TRY(qd_arena_array(arena, n, sizeof(*absmax), &absmax, err));
     QD_TRY(qd_arena_array(arena, n, sizeof(*w.scale), &w.scale, err));
-    QD_TRY(qc_tensor_new(arena, QC_S8, &weights->shape, &w.q, err));
+    QD_TRY(qc_tensor_new(arena, QC_S8, &weights->shape, &q, err));
+    w.q = q;
     QD_TRY(find_absmax(&w, absmax, err));
     double largest = 0;
     for (size_t c = 0; c < n; c++) {

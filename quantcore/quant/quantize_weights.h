@@ -7,11 +7,12 @@
 
 struct qc_quantized_weights {
     const struct qc_tensor *source; /* f32 */
-    struct qc_tensor *q;            /* s8, the source's shape */
+    const struct qc_tensor *q;      /* s8, the source's shape */
     int axis;                       /* output channels; -1: one scale for all */
     int n_scales;
     float *scale;                   /* n_scales, > 0 */
     int n_dead;                     /* channels whose scale was raised to the floor */
+    bool imported;                  /* codes and scales are the model's own: never changed */
 };
 
 /* The axis of the output channels in the weights of a Conv, Gemm or MatMul: 0; 0 with transB,

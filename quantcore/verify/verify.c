@@ -52,7 +52,8 @@ enum qd_code qc_verify_find_codes(const struct qc_graph *g, struct qc_verify_cod
         const struct qc_tensor *scale = qc_node_constant(g, n, 1);
         const struct qc_tensor *zp = qc_node_constant(g, n, 2);
         if (n->op != QC_OP_QUANTIZE_LINEAR || scale == NULL || scale->dtype != QC_F32 ||
-            zp == NULL || zp->dtype != QC_U8 || qc_shape_elements(&scale->shape) != 1) {
+            zp == NULL || (zp->dtype != QC_U8 && zp->dtype != QC_S8) ||
+            qc_shape_elements(&scale->shape) != 1) {
             continue;
         }
         struct qc_verify_code *c = &codes.code[codes.n++];
@@ -62,7 +63,8 @@ enum qd_code qc_verify_find_codes(const struct qc_graph *g, struct qc_verify_cod
         }
         c->value = n->outputs[0];
         c->params.scale = *(const float *)scale->data;
-        c->params.zero_point = *(const uint8_t *)zp->data;
+        /* int_plan turns s8 codes into u8 codes. */
+        c->params.zero_point = (int32_t)qc_tensor_s64(zp, 0) + (zp->dtype == QC_S8 ? 128 : 0);
     }
     *ret = codes;
     return QD_OK;

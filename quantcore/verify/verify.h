@@ -42,7 +42,8 @@ struct qc_verify_options {
 };
 
 /* Which 8-bit values of an imported QDQ graph stand for which f32 tensor: one entry for every
- * QuantizeLinear of an activation with constant u8 parameters. The tensor's name is that of the
+ * QuantizeLinear of an activation with constant u8 or s8 parameters (s8 as the u8 that int_plan
+ * makes of it). The tensor's name is that of the
  * QuantizeLinear's input without the suffix "_float" (which export gives to a graph output's
  * tensor before it is quantized). Call before int_plan removes the QuantizeLinear nodes. */
 struct qc_verify_code {

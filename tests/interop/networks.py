@@ -116,7 +116,12 @@ LOADERS = {
     "ultraface_rfb320": photographs(centred(128), resize=(320, 240)),
     "efficientnet_lite0": photographs(centred(128), crop=224, labelled=True),
     "kws_dscnn": keyword,
+    "resnet8_int8qdq": cifar(scaled),
+    "vww_int8qdq": photographs(lambda x: scaled(x, std=255), resize=(96, 96)),
 }
+# Quantized by their makers: the artifact has to be the same network. Their activations are s8, and
+# ONNX Runtime on x86 computes most of such a Conv in f32 between its Q and DQ.
+QUANTIZED = {"resnet8_int8qdq", "vww_int8qdq"}
 
 
 def model_path(root, name):

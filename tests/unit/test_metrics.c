@@ -32,7 +32,7 @@ START_TEST(add__nhwc_codes_against_plain_f32__dequantized_and_saturation_counted
     /* [1,2,1,2] plain: channel-major; the codes are stored pixel by pixel, stride 4 */
     float x[4] = {0, 1, 10, -3};
     uint8_t q[8] = {5, 255, 9, 9, 7, 0, 9, 9};
-    struct qc_qparams p = {0.5f, 5};
+    struct qc_qparams p = {.scale = 0.5f, .zero_point = 5};
     struct qc_shape shape = {4, {1, 2, 1, 2}};
     struct qc_view vx = {.data = x, .dtype = QC_F32, .layout = QC_PLAIN, .shape = shape};
     struct qc_view vq = {.data = q, .dtype = QC_U8, .layout = QC_NHWC, .shape = shape,
