@@ -16,6 +16,9 @@
 #include "daemon/daemon_log.h"
 #include "worker/worker.h"
 
+#define SWEEP_EVERY_MS 600000
+#define SWEEP_GRACE_MS 3600000 /* an upload holds its first parts without a row */
+
 struct daemon {
     const struct daemon_config *config;
     struct daemon_log log;
@@ -29,6 +32,7 @@ struct daemon {
     uv_timer_t tick;    /* every second */
     uv_signal_t sigint, sigterm;
     int64_t drain_until_ms;
+    uint64_t swept_ms; /* uv_now */
     bool draining, stopping;
     bool pool_idle;     /* no child is left: the pool may be freed */
     bool hurry;         /* do not wait for requests any more */
@@ -76,10 +80,29 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     run_server(poll->data);
 }
 
+/* Blobs that no job names (uploads cut off by a crash, deleted jobs) and their logs. */
+static void sweep(struct daemon *d)
+{
+    struct store_gc_result removed = {.removed = 0};
+    struct qd_error err;
+    d->swept_ms = uv_now(&d->loop);
+    worker_pool_sweep(d->pool);
+    if (store_gc(d->store, SWEEP_GRACE_MS, &removed, &err) != QD_OK) {
+        daemon_log_print(&d->log, DAEMON_WARN, "unused blobs: %s", err.message);
+    } else if (removed.removed > 0) {
+        daemon_log_print(&d->log, DAEMON_INFO, "%llu unused blobs of %llu bytes removed",
+                         (unsigned long long)removed.removed,
+                         (unsigned long long)removed.removed_bytes);
+    }
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct daemon *d = timer->data;
     api_server_tick(d->server);
+    if (uv_now(&d->loop) - d->swept_ms >= SWEEP_EVERY_MS) {
+        sweep(d);
+    }
     if (d->draining && !d->hurry && (int64_t)uv_now(&d->loop) >= d->drain_until_ms) {
         daemon_log_print(&d->log, DAEMON_WARN, "%u requests did not end in %llu s",
                          api_server_in_flight(d->server),
@@ -296,6 +319,7 @@ enum qd_code daemon_serve(const struct daemon_config *config, struct qd_error *e
         (void)fflush(stdout);
         daemon_log_print(&d.log, DAEMON_INFO, "quantd %s listening on %s", DAEMON_VERSION,
                          api_server_url(d.server));
+        sweep(&d);
         worker_pool_kick(d.pool);
         (void)uv_run(&d.loop, UV_RUN_DEFAULT);
     } else if (d.pool != NULL) {

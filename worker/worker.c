@@ -111,7 +111,8 @@ static void on_tick(uv_timer_t *timer)
 static void set_defaults(struct worker_settings *s)
 {
     s->threads = s->threads > 0 ? s->threads : 1;
-    s->kill_grace_s = s->kill_grace_s > 0 ? s->kill_grace_s : 2;
+    s->check_deadline_s = s->check_deadline_s > 0 ? s->check_deadline_s : 20;
+    s->kill_grace_ms = s->kill_grace_ms > 0 ? s->kill_grace_ms : 2000;
     s->retry_delay_ms = s->retry_delay_ms > 0 ? s->retry_delay_ms : 10000;
     s->max_artifact_bytes = s->max_artifact_bytes > 0 ? s->max_artifact_bytes : 1ull << 34;
 }
@@ -182,6 +183,40 @@ void worker_pool_kick(struct worker_pool *pool)
             return;
         }
     }
+}
+
+/* "<job>-<attempt>.log" */
+static bool log_is_used(struct worker_pool *pool, const char *file)
+{
+    char id[64];
+    struct qd_arena arena;
+    struct store_job job;
+    struct qd_error err;
+    size_t n = strcspn(file, "-");
+    if (file[n] != '-' || n >= sizeof(id)) {
+        return true; /* not ours */
+    }
+    snprintf(id, sizeof(id), "%.*s", (int)n, file);
+    qd_arena_init(&arena, ARENA_LIMIT);
+    enum qd_code code = store_job_get(pool->store, id, &arena, &job, &err);
+    qd_arena_done(&arena);
+    return code != QD_NOT_FOUND;
+}
+
+void worker_pool_sweep(struct worker_pool *pool)
+{
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/logs", store_data_dir(pool->store));
+    DIR *dir = opendir(path);
+    if (dir == NULL) {
+        return;
+    }
+    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+        if (e->d_name[0] != '.' && !log_is_used(pool, e->d_name)) {
+            unlinkat(dirfd(dir), e->d_name, 0);
+        }
+    }
+    closedir(dir);
 }
 
 void worker_pool_cancel(struct worker_pool *pool, const char *job)

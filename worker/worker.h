@@ -25,7 +25,8 @@ struct worker_settings {
     const char *const *args;     /* after argv[0], ends with NULL; NULL: {"worker"} */
     unsigned deadline_s;         /* wall time of one attempt, 0: none */
     unsigned heartbeat_timeout_s; /* silence that ends a child, 0: never */
-    unsigned kill_grace_s;       /* SIGTERM to SIGKILL, 0: 2 s */
+    unsigned check_deadline_s;   /* wall time of a check (worker_check.h), 0: 20 s */
+    unsigned kill_grace_ms;      /* SIGTERM to SIGKILL, 0: 2 s */
     unsigned retry_delay_ms;     /* doubled for each failure, 0: 10 s */
     uint64_t memory_limit;       /* told to the child for its RLIMIT_AS, 0: none */
     uint64_t max_artifact_bytes; /* 0: 16 GiB */
@@ -45,6 +46,8 @@ QD_MUST_CHECK enum qd_code worker_pool_new(uv_loop_t *loop, struct store *store,
 void worker_pool_kick(struct worker_pool *pool);
 /* store_job_cancel has made it canceling: end its child. No child of it: nothing happens. */
 void worker_pool_cancel(struct worker_pool *pool, const char *job);
+/* Remove the logs of jobs that are no more. */
+void worker_pool_sweep(struct worker_pool *pool);
 /* Take no new jobs (paused true) or go on. */
 void worker_pool_pause(struct worker_pool *pool, bool paused);
 /* End: no new jobs; running ones may finish (now false) or are stopped and go back to the queue

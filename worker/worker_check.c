@@ -305,9 +305,10 @@ void worker_checks_tick(struct worker_pool *pool)
 {
     uint64_t now = uv_now(pool->loop);
     for (struct worker_check *c = pool->checks; c != NULL; c = c->next) {
-        if (!c->exited && !c->killed && now - c->started_ms >= 1000ull * WORKER_CHECK_DEADLINE_S) {
-            end_child(c, qd_fail(&c->error, QD_TIMED_OUT, "the check took longer than %d s",
-                                 WORKER_CHECK_DEADLINE_S));
+        unsigned limit = pool->settings.check_deadline_s;
+        if (!c->exited && !c->killed && now - c->started_ms >= 1000ull * limit) {
+            end_child(c, qd_fail(&c->error, QD_TIMED_OUT, "the check took longer than %u s",
+                                 limit));
         } else if (c->exited && now - c->exited_ms >= 2000) {
             close_control(c); /* somebody else still holds its other end */
         }

@@ -8,8 +8,7 @@
 
 #include "store/store.h"
 
-#define WORKER_CHECKS_MAX       2  /* children at a time, beside the jobs' */
-#define WORKER_CHECK_DEADLINE_S 20 /* wall time of one */
+#define WORKER_CHECKS_MAX 2 /* children at a time, beside the jobs' */
 
 struct worker_pool;
 struct worker_check;
@@ -24,7 +23,7 @@ QD_MUST_CHECK enum qd_code worker_check_new(struct worker_pool *pool, const char
                                             struct qd_error *err);
 bool worker_check_is_done(const struct worker_check *check);
 /* Of a check that is done. QD_OK: *ret_summary (borrowed) has n_calibration, n_verification,
- * n_nodes_int8 and n_nodes_f32. QD_TIMED_OUT: nothing wrong was found within the deadline.
+ * n_nodes_int8 and n_nodes_f32. QD_TIMED_OUT: nothing wrong was found within check_deadline_s.
  * QD_CANCELED: the pool drains. QD_INTERNAL: the child crashed. Else what is wrong. */
 QD_MUST_CHECK enum qd_code worker_check_result(const struct worker_check *check,
                                                const json_t **ret_summary, struct qd_error *err);

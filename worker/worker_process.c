@@ -10,7 +10,7 @@
 
 #define MAX_RECEIVED (256ull * 1024 * 1024) /* all frames of one child */
 #define PROGRESS_EVERY_MS 250
-#define MAX_WRITES 2000   /* phases and completed progress: each is synced to the disk */
+#define MAX_WRITES 200    /* phases and completed progress: each is synced to the disk */
 #define EXIT_AFTER_GRACES 5 /* time to exit after the last frame, in graces */
 
 static void fail_here(struct worker_process *p, const char *error_class)
@@ -344,7 +344,7 @@ void worker_process_tick(struct worker_process *p)
     if (p->stage == WORKER_RUNNING) {
         read_peak(p);
         bool over = p->has_error || p->result.final != NULL;
-        if (over && now - p->final_ms >= 1000ull * EXIT_AFTER_GRACES * s->kill_grace_s) {
+        if (over && now - p->final_ms >= (uint64_t)EXIT_AFTER_GRACES * s->kill_grace_ms) {
             if (!p->has_error) {
                 qd_fail(&p->error, QD_INTERNAL,
                         "the worker process sent its result but did not exit");
@@ -357,7 +357,7 @@ void worker_process_tick(struct worker_process *p)
                    now - p->heard_ms >= 1000ull * s->heartbeat_timeout_s) {
             worker_process_stop(p, WORKER_REASON_SILENT);
         }
-    } else if (p->stage == WORKER_STOPPING && now - p->stopped_ms >= 1000ull * s->kill_grace_s) {
+    } else if (p->stage == WORKER_STOPPING && now - p->stopped_ms >= s->kill_grace_ms) {
         kill_group(p, SIGKILL);
     } else if (p->stage == WORKER_ENDED && now - p->exited_ms >= 2000) {
         close_control(p); /* somebody else still holds its other end */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "worker/worker.h"
+#include "worker/worker_check.h"
 #include "worker/worker_progress.h"
 #include "worker/worker_sandbox.h"
 #include "worker/worker_state.h"
@@ -194,7 +195,7 @@ static struct worker_settings settings(void)
 {
     static const char *const args[] = {"fake-child", NULL};
     return (struct worker_settings){.n_workers = 2, .args = args, .on_change = on_change,
-                                    .retry_delay_ms = 1, .kill_grace_s = 1};
+                                    .retry_delay_ms = 1, .kill_grace_ms = 200};
 }
 
 static void start(const struct worker_settings *s)
@@ -337,7 +338,7 @@ static const struct {
     {"nonzero", "internal", "exited with 3", 3},
     {"escape", "internal", "not plain", 3},
     {"symlink", "internal", "link", 3},
-    {"flood", "internal", "more than 2000", 3},
+    {"flood", "internal", "more than 200 ", 3},
     {"linger", "internal", "did not exit", 3},
 };
 
@@ -452,6 +453,92 @@ START_TEST(sandbox__child__no_network_no_core)
 }
 END_TEST
 
+/* --- checks --------------------------------------------------------------------------------- */
+
+static struct worker_check *start_check(const char *mode)
+{
+    struct worker_settings s = settings();
+    struct worker_check *check = NULL;
+    struct store_blob_writer *w;
+    char config[64], sha[STORE_SHA256_SIZE];
+    uint64_t size;
+    s.check_deadline_s = 1;
+    start(&s);
+    OK(store_blob_writer_new(store_blobs_of(store), 0, 100, &w, &err));
+    OK(store_blob_write(w, "hello", 5, &err));
+    OK(store_blob_commit(w, NULL, sha, &size, &err));
+    store_blob_writer_free(w);
+    snprintf(config, sizeof(config), "{\"mode\":\"%s\"}", mode);
+    struct store_input in = {.role = "model", .blob = sha, .size = 5, .name = "m.onnx"};
+    ck_assert(worker_check_may_start(pool));
+    OK(worker_check_new(pool, "net", config, &in, 1, &check, &err));
+    ck_assert(!worker_check_is_done(check));
+    snprintf(wait_state, sizeof(wait_state), "checked");
+    return check;
+}
+
+static const struct {
+    const char *mode, *message;
+    enum qd_code code;
+} checks[] = {
+    {"result", "", QD_OK},
+    {"error", "dilations", QD_UNSUPPORTED},
+    {"crash", "signal 11 (SIGSEGV)", QD_INTERNAL},
+    {"oom", "signal 9 (SIGKILL)", QD_INTERNAL},
+    {"garbage", "protocol", QD_INTERNAL},
+    {"oversize", "protocol", QD_INTERNAL},
+    {"nothing", "without a result", QD_INTERNAL},
+    {"hang", "longer than 1 s", QD_TIMED_OUT},
+    {"flood", "protocol", QD_INTERNAL},
+};
+
+START_TEST(check__each_end__code_and_sentence)
+{
+    const json_t *summary = NULL;
+    struct worker_check *check = start_check(checks[_i].mode);
+    while (!worker_check_is_done(check)) {
+        uv_run(&loop, UV_RUN_DEFAULT);
+    }
+    err.message[0] = '\0';
+    ck_assert_int_eq(worker_check_result(check, &summary, &err), checks[_i].code);
+    ck_assert_msg(strstr(err.message, checks[_i].message) != NULL, "%s", err.message);
+    ck_assert_int_eq(summary != NULL, checks[_i].code == QD_OK);
+    worker_check_free(check);
+}
+END_TEST
+
+START_TEST(check__freed_or_drained_while_it_runs__ends)
+{
+    const json_t *summary = NULL;
+    struct worker_check *check = start_check("hang");
+    if (_i == 0) {
+        worker_check_free(check); /* the fixture sees to it that nothing is left */
+        return;
+    }
+    worker_pool_drain(pool, true, NULL, NULL);
+    ck_assert(!worker_check_may_start(pool));
+    while (!worker_check_is_done(check)) {
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    ck_assert_int_eq(worker_check_result(check, &summary, &err), QD_CANCELED);
+    worker_check_free(check);
+}
+END_TEST
+
+START_TEST(sweep__log_of_no_job__removed)
+{
+    char command[256];
+    run_to("result", STORE_SUCCEEDED);
+    snprintf(command, sizeof(command), "touch %s/logs/j_none-1.log %s/logs/other", dir, dir);
+    ck_assert_int_eq(system(command), 0);
+    worker_pool_sweep(pool);
+    snprintf(command, sizeof(command),
+             "cd %s/logs && test ! -e j_none-1.log && test -e other && test -e %s-1.log", dir,
+             job_id);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
 START_TEST(stage_allows__all_pairs__table)
 {
     int allowed = 0;
@@ -485,6 +572,9 @@ Suite *test_worker_suite(void)
     tcase_add_test(t, cancel__child_that_ignores_sigterm__canceled);
     tcase_add_test(t, drain__running_job__queued_without_failure);
     tcase_add_test(t, sandbox__child__no_network_no_core);
+    tcase_add_loop_test(t, check__each_end__code_and_sentence, 0, (int)QD_COUNT_OF(checks));
+    tcase_add_loop_test(t, check__freed_or_drained_while_it_runs__ends, 0, 2);
+    tcase_add_test(t, sweep__log_of_no_job__removed);
     tcase_add_test(plain, stage_allows__all_pairs__table);
     suite_add_tcase(s, t);
     suite_add_tcase(s, plain);
