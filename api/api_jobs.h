@@ -19,8 +19,10 @@ enum qd_code api_submit_data(struct api_request *request, const char *bytes, siz
 void api_submit_done(struct api_request *request);
 
 /* In api_artifacts.c. */
-api_handler api_job_artifacts, api_job_artifact, api_job_calibration, api_job_layers,
-    api_job_report;
+api_handler api_job_artifacts, api_job_artifact, api_job_report;
+/* In api_tables.c. calibration?format= json (rows of the store), csv, ncnn, tensorrt, ort, aimet
+ * (made of the artifact calibration.json; 422 not_representable when a name cannot be held). */
+api_handler api_job_calibration, api_job_layers;
 
 struct api_artifact_options {
     bool download;             /* Content-Disposition: attachment */

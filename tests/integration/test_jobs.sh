@@ -69,6 +69,19 @@ ask "$url/v1/jobs/$id/report?format=text"
 same report 200 "$status"
 ask "$url/v1/jobs/$id/calibration?format=csv"
 holds 'calibration table' "$work/body" '^"[^"]+","[^"]*","u8",[0-9.e-]+,'
+ask "$url/v1/jobs/$id/calibration?format=ncnn"
+holds 'ncnn table, weights' "$work/body" '^stem/conv_param_0( [0-9.e+-]+){12,}$'
+holds 'ncnn table, input' "$work/body" '^stem/conv [0-9.]+$'
+holds 'its name' "$work/head" '^content-disposition: attachment; filename="calibration.ncnn.table"'
+ask "$url/v1/jobs/$id/calibration?format=tensorrt"
+holds 'TensorRT cache' "$work/body" '^image: 3[bc][0-9a-f]{6}$'
+ask "$url/v1/jobs/$id/calibration?format=ort"
+holds 'ONNX Runtime table' "$work/body" '"CLS": "TensorsData"'
+ask "$url/v1/jobs/$id/calibration?format=aimet"
+holds 'AIMET encodings' "$work/body" '"version": "0.6.1"'
+ask "$url/v1/jobs/$id/calibration?format=xml"
+same 'unknown format of the table' 400 "$status"
+holds 'what is allowed' "$work/body" "allowed: json, csv, ncnn, tensorrt, ort, aimet"
 ask "$url/v1/jobs/$id/layers"
 holds layers "$work/body" '"precision":"int8"'
 ask "$url/metrics"
