@@ -81,7 +81,7 @@ START_TEST(table__every_unary_and_code__is_the_f32_chain)
     for (size_t x = 0; x < QD_COUNT_OF(inputs); x++) {
         for (size_t y = 0; y < QD_COUNT_OF(outputs); y++) {
             struct table_case c = {&unaries[_i], inputs[x], outputs[y], SHAPE1(259)};
-            struct int_want w = {.in = c.x, .units = 1};
+            struct int_want w = {.in = c.x, .units = 1, .may_saturate = x > 0 || y != 1};
             ck_assert_msg(has_table_alone(build_unary, &c), "%s", c.u->name);
             int_expect(build_unary, &c, &w);
         }
