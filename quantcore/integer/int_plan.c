@@ -189,7 +189,7 @@ static enum qd_code plan_pool(struct qc_graph *g, int i, bool *ret_done, struct 
     const struct qc_node *n = &g->nodes[i];
     struct qc_int_params x, y;
     int q_in;
-    if (g->values[n->inputs[0]].shape.rank != 4 ||
+    if (g->values[n->inputs[0]].shape.rank != 4 || qc_node_attr(n, "dilations") != NULL ||
         !qc_int_dequantized_from(g, n->inputs[0], &q_in, &x)) {
         return QD_OK;
     }

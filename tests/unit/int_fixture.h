@@ -115,14 +115,21 @@ static inline size_t int_elements(const struct fixture *f, int value)
     return qc_shape_elements(&f->g->values[value].shape);
 }
 
-/* Every code of q in turn, in a scrambled order, as exact real numbers. */
+/* Every code of q in each 256 elements, shuffled, as exact real numbers. */
 static inline float *int_samples(struct fixture *f, size_t n, struct int_q q)
 {
     float *x = NULL;
-    int lo = q.dtype == QC_U8 ? 0 : -128;
+    int code[256], lo = q.dtype == QC_U8 ? 0 : -128;
     OK(qd_arena_array(&f->arena, n + 1, sizeof(*x), &x, &f->err));
+    for (int i = 0; i < 256; i++) {
+        code[i] = i + lo;
+    }
     for (size_t i = 0; i < n; i++) {
-        x[i] = (float)((int)(i * 167 % 256) + lo - q.zero_point) * q.scale;
+        int at = (int)(i % 256), other = int_random(f, at, 255);
+        int drawn = code[other];
+        code[other] = code[at];
+        code[at] = drawn;
+        x[i] = (float)(drawn - q.zero_point) * q.scale;
     }
     return x;
 }
