@@ -140,21 +140,55 @@ static enum qd_code plan_product(struct qc_graph *g, int i, bool *ret_done, stru
                          output, err);
 }
 
+/* A constant s8 tensor and its zero point as u8 ones. */
+static enum qd_code constant_to_u8(struct qc_graph *g, int *value, struct qd_error *err)
+{
+    const struct qc_tensor *old = g->values[*value].constant;
+    struct qc_tensor *t = NULL;
+    const char *name = NULL;
+    QD_TRY(qc_tensor_new(g->arena, QC_U8, &old->shape, &t, err));
+    for (size_t i = 0; i < qc_shape_elements(&old->shape); i++) {
+        ((uint8_t *)t->data)[i] = (uint8_t)(((const int8_t *)old->data)[i] + 128);
+    }
+    QD_TRY(qd_arena_printf(g->arena, &name, err, "%s_u8", g->values[*value].name));
+    return qc_graph_add_constant(g, name, t, value, err);
+}
+
+/* An operand of Add or Mul: quantized data, or a quantized constant. */
+static enum qd_code operand_from(struct qc_graph *g, int value, int *ret_q,
+                                 struct qc_int_params *ret, bool *ret_found, struct qd_error *err)
+{
+    const struct qc_node *dq = qc_int_producer(g, value, QC_OP_DEQUANTIZE_LINEAR);
+    *ret_found = qc_int_dequantized_from(g, value, ret_q, ret);
+    if (*ret_found || dq == NULL || g->values[dq->inputs[0]].constant == NULL ||
+        !qc_int_per_tensor(g, dq, ret)) {
+        return QD_OK;
+    }
+    *ret_found = true;
+    *ret_q = dq->inputs[0];
+    if (qc_int_dtype(g, ret) == QC_S8) {
+        QD_TRY(constant_to_u8(g, ret_q, err));
+        QD_TRY(constant_to_u8(g, &ret->zero_point, err));
+    }
+    return QD_OK;
+}
+
 static enum qd_code plan_binary(struct qc_graph *g, int i, bool *ret_done, struct qd_error *err)
 {
     const struct qc_node *n = &g->nodes[i];
     struct qc_int_params a, b, y;
-    int qa, qb;
-    if (!qc_int_dequantized_from(g, n->inputs[0], &qa, &a) ||
-        !qc_int_dequantized_from(g, n->inputs[1], &qb, &b)) {
-        return QD_OK;
-    }
+    int qa, qb, op = n->op == QC_OP_ADD ? QC_OP_Q_ADD : QC_OP_Q_MUL;
+    bool found_a = false, found_b = false;
     const struct qc_node *q = qc_int_quantized_by(g, n->outputs[0], &y);
     if (q == NULL) {
         return QD_OK;
     }
+    QD_TRY(operand_from(g, n->inputs[0], &qa, &a, &found_a, err));
+    QD_TRY(operand_from(g, n->inputs[1], &qb, &b, &found_b, err));
+    if (!found_a || !found_b) {
+        return QD_OK;
+    }
     int inputs[] = {qa, a.scale, a.zero_point, qb, b.scale, b.zero_point, y.scale, y.zero_point};
-    int op = n->op == QC_OP_ADD ? QC_OP_Q_ADD : QC_OP_Q_MUL;
     *ret_done = true;
     return qc_int_become(g, i, op, inputs, 8, take_output(g, q), err);
 }
