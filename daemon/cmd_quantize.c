@@ -22,7 +22,7 @@ struct quantize {
     bool table_format[WORKER_TABLE_FORMAT_COUNT]; /* json and csv always */
     json_t *config;
     struct worker_spec spec;
-    struct qd_arena arena;
+    struct qd_arena arena, model_arena; /* the model's bytes go as soon as they have been read */
     struct qc_reader *calibration_reader, *validation_reader;
     struct worker_threads *threads;
     struct qd_bytes artifact;
@@ -170,11 +170,17 @@ static bool show_progress(void *ctx, enum qc_phase phase, int64_t done, int64_t 
     return true;
 }
 
+static void release_model(void *ctx)
+{
+    struct quantize *q = ctx;
+    qd_arena_done(&q->model_arena);
+}
+
 static enum qd_code run_pipeline(struct quantize *q, struct qd_error *err)
 {
-    struct qc_job job = {.model = {NULL, 0}};
+    struct qc_job job = {.release_model = release_model, .release_ctx = q};
     QD_TRY(load_config(q, err));
-    QD_TRY(cmd_read_file(q->model_path, &q->arena, &job.model, err));
+    QD_TRY(cmd_read_file(q->model_path, &q->model_arena, &job.model, err));
     QD_TRY(open_readers(q, job.model, err));
     QD_TRY(worker_threads_new(q->n_threads, &q->threads, err));
     job.calibration = q->calibration_reader;
@@ -291,6 +297,7 @@ int cmd_quantize(int argc, char **argv)
         return CMD_USAGE;
     }
     qd_arena_init(&q->arena, 0);
+    qd_arena_init(&q->model_arena, 0);
     enum qd_code code = run_pipeline(q, &err);
     if (q->report != NULL) { /* after a failed gate too: its report says why */
         struct qd_error write_err = {.code = QD_OK};
@@ -305,6 +312,7 @@ int cmd_quantize(int argc, char **argv)
     qc_reader_free(q->calibration_reader);
     qc_reader_free(q->validation_reader);
     json_decref(q->config);
+    qd_arena_done(&q->model_arena);
     qd_arena_done(&q->arena);
     free(q);
     return cmd_report_error("quantize", code, &err);

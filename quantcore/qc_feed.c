@@ -1,5 +1,6 @@
 #include "quantcore/qc_feed.h"
 
+#include <assert.h>
 #include <math.h>
 
 bool qc_feed_is_held_back(int64_t index, double share)
@@ -21,10 +22,43 @@ int64_t qc_feed_count(int64_t limit, double share, enum qc_feed_part part)
     return 0;
 }
 
+static enum qd_code check_elements(const struct qc_feed *feed, const struct qc_graph *g,
+                                   struct qd_error *err)
+{
+    for (int i = 0; i < g->n_inputs; i++) {
+        const struct qc_value *v = &g->values[g->inputs[i].value];
+        size_t want = qc_shape_elements(&v->shape), have = qc_reader_elements(feed->reader, i);
+        if (v->dtype != QC_F32 || want != have) {
+            char shape[128];
+            return qd_fail_on(err, QD_INVALID, v->name,
+                              "input '%s' is %s%s, %zu elements a sample; the data have %zu",
+                              v->name, qc_dtype_name(v->dtype),
+                              qc_shape_format(&v->shape, shape, sizeof(shape)), want, have);
+        }
+    }
+    return QD_OK;
+}
+
+static enum qd_code new_slots(struct qc_feed *feed, const struct qc_graph *g,
+                              struct qd_arena *arena, struct qd_error *err)
+{
+    size_t n_slots = (size_t)feed->n_slots, n_inputs = (size_t)g->n_inputs;
+    QD_TRY(qd_arena_array(arena, n_slots, sizeof(*feed->slot), &feed->slot, err));
+    QD_TRY(qd_arena_array(arena, n_slots, sizeof(*feed->index), &feed->index, err));
+    for (size_t s = 0; s < n_slots; s++) {
+        QD_TRY(qd_arena_array(arena, n_inputs, sizeof(float *), &feed->slot[s], err));
+        for (size_t i = 0; i < n_inputs; i++) {
+            size_t want = qc_shape_elements(&g->values[g->inputs[i].value].shape);
+            QD_TRY(qd_arena_array(arena, want, sizeof(float), &feed->slot[s][i], err));
+        }
+    }
+    return QD_OK;
+}
+
 enum qd_code qc_feed_init(struct qc_feed *feed, struct qc_reader *reader,
                           const struct qc_graph *g, enum qc_feed_part part, double share,
-                          int64_t limit, int n_slots, struct qd_arena *arena,
-                          struct qd_error *err)
+                          int64_t limit, int n_slots, const struct qc_feed *room,
+                          struct qd_arena *arena, struct qd_error *err)
 {
     int64_t count = qc_reader_count(reader);
     *feed = (struct qc_feed){.reader = reader,
@@ -33,23 +67,13 @@ enum qd_code qc_feed_init(struct qc_feed *feed, struct qc_reader *reader,
                              .limit = limit > 0 && limit < count ? limit : count,
                              .n_inputs = g->n_inputs,
                              .n_slots = n_slots};
-    QD_TRY(qd_arena_array(arena, (size_t)n_slots, sizeof(*feed->slot), &feed->slot, err));
-    QD_TRY(qd_arena_array(arena, (size_t)n_slots, sizeof(*feed->index), &feed->index, err));
-    for (int s = 0; s < n_slots; s++) {
-        QD_TRY(qd_arena_array(arena, (size_t)g->n_inputs, sizeof(float *), &feed->slot[s], err));
-        for (int i = 0; i < g->n_inputs; i++) {
-            const struct qc_value *v = &g->values[g->inputs[i].value];
-            size_t want = qc_shape_elements(&v->shape), have = qc_reader_elements(reader, i);
-            if (v->dtype != QC_F32 || want != have) {
-                char shape[128];
-                return qd_fail_on(err, QD_INVALID, v->name,
-                                  "input '%s' is %s%s, %zu elements a sample; the data have %zu",
-                                  v->name, qc_dtype_name(v->dtype),
-                                  qc_shape_format(&v->shape, shape, sizeof(shape)), want, have);
-            }
-            QD_TRY(qd_arena_array(arena, want, sizeof(float), &feed->slot[s][i], err));
-        }
+    QD_TRY(check_elements(feed, g, err));
+    if (room == NULL) {
+        return new_slots(feed, g, arena, err);
     }
+    assert(room->n_inputs == g->n_inputs && room->n_slots == n_slots);
+    feed->slot = room->slot;
+    feed->index = room->index;
     return QD_OK;
 }
 

@@ -27,11 +27,13 @@ bool qc_feed_is_held_back(int64_t index, double share);
 int64_t qc_feed_count(int64_t limit, double share, enum qc_feed_part part);
 
 /* Checks that the reader's samples have the elements that the graph's inputs take, and makes
- * room for a batch. limit 0: all samples. QD_INVALID names the input. */
+ * room for a batch, or takes that of another feed of the same graph and as many slots which is
+ * never read at the same time (room; NULL for none). limit 0: all samples. QD_INVALID names the
+ * input. */
 QD_MUST_CHECK enum qd_code qc_feed_init(struct qc_feed *feed, struct qc_reader *reader,
                                         const struct qc_graph *g, enum qc_feed_part part,
                                         double share, int64_t limit, int n_slots,
-                                        struct qd_arena *arena, struct qd_error *err);
+                                        const struct qc_feed *room, struct qd_arena *arena, struct qd_error *err);
 QD_MUST_CHECK enum qd_code qc_feed_rewind(struct qc_feed *feed, struct qd_error *err);
 /* Fill the slots; *ret_n is 0 at the end. */
 QD_MUST_CHECK enum qd_code qc_feed_batch(struct qc_feed *feed, int *ret_n, struct qd_error *err);

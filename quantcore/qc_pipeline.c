@@ -41,6 +41,7 @@ static void free_states(void *arg)
     /* The job is the caller's and may be gone by now; the report lives in the arena. */
     for (int i = 0; p->states != NULL && i < p->report->n_threads; i++) {
         qc_exec_state_free(p->states[i]);
+        p->states[i] = NULL;
     }
 }
 
@@ -66,7 +67,7 @@ static enum qd_code init_feeds(struct qc_pipeline *p, struct qd_error *err)
     bool given = p->job->validation != NULL;
     double share = given ? 0 : o->holdout;
     QD_TRY(qc_feed_init(&p->calibration, p->job->calibration, p->graph, QC_FEED_KEPT, share,
-                        o->max_samples, o->batch_size, p->arena, err));
+                        o->max_samples, o->batch_size, NULL, p->arena, err));
     int64_t limit = p->calibration.limit;
     if (!given && limit > 1 && qc_feed_count(limit, share, QC_FEED_HELD_BACK) < 1) {
         share = p->calibration.share = 1.0 / (double)limit; /* at least one sample to verify */
@@ -80,7 +81,7 @@ static enum qd_code init_feeds(struct qc_pipeline *p, struct qd_error *err)
     /* A single sample has to serve for both. */
     enum qc_feed_part part = given || limit == 1 ? QC_FEED_ALL : QC_FEED_HELD_BACK;
     QD_TRY(qc_feed_init(&p->verification, reader, p->graph, part, share, given ? 0 : limit,
-                        o->batch_size, p->arena, err));
+                        o->batch_size, &p->calibration, p->arena, err));
     p->report->n_verification = qc_feed_count(p->verification.limit, share, part);
     return QD_OK;
 }
@@ -302,6 +303,7 @@ static enum qd_code verify(struct qc_pipeline *p, struct qd_error *err)
     int64_t done = 0;
     int n = 0;
     QD_TRY(begin_phase(p, QC_PHASE_VERIFYING, err));
+    free_states(p); /* verification has its own */
     enum qd_code code = new_verify(p, err);
     if (code != QD_OK) {
         return qd_wrap(err, code, "read the artifact back");
@@ -324,6 +326,9 @@ static enum qd_code prepare(struct qc_pipeline *p, struct qd_error *err)
 {
     QD_TRY(qc_options_check(p->options, err));
     QD_TRY(build_f32(p, err));
+    if (p->job->release_model != NULL) {
+        p->job->release_model(p->job->release_ctx);
+    }
     p->report->model_name = p->graph->name != NULL ? p->graph->name : "";
     QD_TRY(init_feeds(p, err));
     return make_plan(p, err);
@@ -336,6 +341,7 @@ static enum qd_code run_phases(struct qc_pipeline *p, struct qd_error *err)
     QD_TRY(run_pass(p, false, err));
     QD_TRY(run_pass(p, true, err));
     QD_TRY(search(p, err));
+    qc_observer_drop_counts(p->observer);
     QD_TRY(quantize(p, err));
     QD_TRY(export_artifact(p, err));
     return verify(p, err);

@@ -226,6 +226,6 @@ enum qd_code qc_report_fill(struct qc_pipeline *p, struct qd_error *err)
     r->size_out = p->artifact.size;
     QD_TRY(add_warnings(p, err));
     r->gate_passed = gate_passes(p->options, r);
-    r->peak_arena_bytes = p->arena->used;
+    r->peak_arena_bytes = p->arena->peak;
     return QD_OK;
 }

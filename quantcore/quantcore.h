@@ -62,7 +62,11 @@ struct qc_progress {
 };
 
 struct qc_job {
-    struct qd_bytes model;         /* ONNX bytes, borrowed until qc_quantize returns */
+    struct qd_bytes model;         /* ONNX bytes, borrowed until release_model or the return */
+    void (*release_model)(void *ctx); /* called once when the bytes have been read: the network
+                                         is a copy, so that they need not stay in memory through
+                                         the passes; NULL: they stay */
+    void *release_ctx;
     struct qc_reader *calibration; /* borrowed; rewound as needed */
     struct qc_reader *validation;  /* may be NULL; may carry labels */
     struct qc_threads threads;

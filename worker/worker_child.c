@@ -163,6 +163,15 @@ static enum qd_code open_readers(struct child *c, struct qd_error *err)
     return code;
 }
 
+static void unmap_model(void *ctx)
+{
+    struct child *c = ctx;
+    if (c->model.data != NULL) {
+        (void)munmap((void *)(uintptr_t)c->model.data, c->model.size);
+        c->model.data = NULL;
+    }
+}
+
 static enum qd_code run_job(struct child *c, struct qd_error *err)
 {
     bool check = strcmp(json_string_value(json_object_get(c->job, "type")), "check") == 0;
@@ -172,6 +181,8 @@ static enum qd_code run_job(struct child *c, struct qd_error *err)
     int n_threads = (int)json_integer_value(json_object_get(c->job, "threads"));
     QD_TRY(worker_threads_new(n_threads < 1 || check ? 1 : n_threads, &c->threads, err));
     struct qc_job job = {.model = c->model,
+                         .release_model = unmap_model,
+                         .release_ctx = c,
                          .calibration = c->calibration_reader,
                          .validation = c->validation_reader,
                          .threads = worker_threads_callback(c->threads),
@@ -348,9 +359,7 @@ int worker_child_main(void)
     qc_reader_free(c->calibration_reader);
     qc_reader_free(c->validation_reader);
     qd_arena_done(&c->arena);
-    if (c->model.data != NULL) {
-        (void)munmap((void *)(uintptr_t)c->model.data, c->model.size);
-    }
+    unmap_model(c);
     json_decref(c->job);
     free(c);
     return status;

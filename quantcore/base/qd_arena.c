@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -12,13 +13,14 @@
 #define ASAN_UNPOISON_MEMORY_REGION(addr, size) ((void)(addr), (void)(size))
 #endif
 
-/* Requests above this get a block of their own, so that a block is never half wasted. */
+/* Requests above this get a block of their own, so that a block is never half wasted. Blocks come
+ * from the system and go back to it: malloc would keep what is free between two blocks. */
 #define BLOCK_SIZE ((size_t)256 * 1024)
 #define REDZONE 64
 
 struct qd_arena_block {
     struct qd_arena_block *next;
-    size_t size; /* usable bytes in data */
+    size_t size; /* usable bytes in data, zero when they are mapped */
     size_t used;
     uint8_t *data;
 };
@@ -36,6 +38,12 @@ void qd_arena_init(struct qd_arena *arena, size_t limit)
     arena->fail_after = -1;
 }
 
+void qd_arena_init_inside(struct qd_arena *arena, struct qd_arena *parent)
+{
+    qd_arena_init(arena, 0);
+    arena->parent = parent;
+}
+
 void qd_arena_done(struct qd_arena *arena)
 {
     if (arena == NULL) {
@@ -50,8 +58,11 @@ void qd_arena_done(struct qd_arena *arena)
         struct qd_arena_block *b = arena->blocks;
         arena->blocks = b->next;
         ASAN_UNPOISON_MEMORY_REGION(b->data, b->size);
-        free(b->data);
+        (void)munmap(b->data, b->size);
         free(b);
+    }
+    for (struct qd_arena *a = arena->parent; a != NULL; a = a->parent) {
+        a->used -= arena->used;
     }
     arena->used = 0;
 }
@@ -60,8 +71,11 @@ static enum qd_code add_block(struct qd_arena *arena, size_t size,
                               struct qd_arena_block **ret, struct qd_error *err)
 {
     struct qd_arena_block *b = malloc(sizeof(*b));
-    uint8_t *data = b != NULL ? aligned_alloc(QD_ARENA_ALIGN, size) : NULL;
-    if (data == NULL) {
+    void *data = MAP_FAILED;
+    if (b != NULL) {
+        data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+    if (data == MAP_FAILED) {
         free(b);
         return qd_fail(err, QD_NO_MEMORY, "out of memory for a block of %zu bytes", size);
     }
@@ -81,12 +95,37 @@ static enum qd_code add_block(struct qd_arena *arena, size_t size,
     return QD_OK;
 }
 
+/* The injection is set on the outermost arena. */
 static bool injected_failure(struct qd_arena *arena)
 {
+    while (arena->parent != NULL) {
+        arena = arena->parent;
+    }
     if (arena->fail_after < 0) {
         return false;
     }
     return arena->fail_after-- == 0;
+}
+
+static enum qd_code check_limit(const struct qd_arena *arena, size_t size, size_t padded,
+                                struct qd_error *err)
+{
+    for (const struct qd_arena *a = arena; a != NULL; a = a->parent) {
+        if (a->limit != 0 && (padded > a->limit || a->used > a->limit - padded)) {
+            return qd_fail(err, QD_LIMIT_EXCEEDED,
+                           "memory limit of %zu bytes reached: %zu in use, %zu more needed",
+                           a->limit, a->used, size);
+        }
+    }
+    return QD_OK;
+}
+
+static void charge(struct qd_arena *arena, size_t padded)
+{
+    for (struct qd_arena *a = arena; a != NULL; a = a->parent) {
+        a->used += padded;
+        a->peak = a->used > a->peak ? a->used : a->peak;
+    }
 }
 
 enum qd_code qd_arena_alloc(struct qd_arena *arena, size_t size, void *ret_ptr,
@@ -97,11 +136,7 @@ enum qd_code qd_arena_alloc(struct qd_arena *arena, size_t size, void *ret_ptr,
         return qd_fail(err, QD_LIMIT_EXCEEDED, "allocation of %zu bytes overflows", size);
     }
     padded &= ~(size_t)(QD_ARENA_ALIGN - 1);
-    if (arena->limit != 0 && (padded > arena->limit || arena->used > arena->limit - padded)) {
-        return qd_fail(err, QD_LIMIT_EXCEEDED,
-                       "memory limit of %zu bytes reached: %zu in use, %zu more needed",
-                       arena->limit, arena->used, size);
-    }
+    QD_TRY(check_limit(arena, size, padded, err));
     if (injected_failure(arena)) {
         return qd_fail(err, QD_NO_MEMORY, "out of memory for %zu bytes", size);
     }
@@ -113,9 +148,8 @@ enum qd_code qd_arena_alloc(struct qd_arena *arena, size_t size, void *ret_ptr,
     }
     uint8_t *p = b->data + b->used;
     b->used += padded;
-    arena->used += padded;
+    charge(arena, padded);
     ASAN_UNPOISON_MEMORY_REGION(p, size + QD_ARENA_TAIL);
-    memset(p, 0, size + QD_ARENA_TAIL);
     memcpy(ret_ptr, &p, sizeof(p));
     return QD_OK;
 }

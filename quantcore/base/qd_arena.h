@@ -3,7 +3,10 @@
  * A limit is part of the arena, so that a hostile model meets `limit_exceeded` and not the
  * kernel's OOM killer. Every allocation is 64-byte aligned and followed by at least 64
  * readable bytes (vector loads may run over a tensor's end, never write there).
- * Under AddressSanitizer the gaps between allocations are poisoned beyond those 64 bytes. */
+ * Under AddressSanitizer the gaps between allocations are poisoned beyond those 64 bytes.
+ *
+ * What a job needs for a while only goes into an arena inside the job's: it counts against the
+ * same limit, and its memory is back with the system when it is done. */
 #ifndef QD_ARENA_H
 #define QD_ARENA_H
 
@@ -18,13 +21,17 @@ struct qd_arena_cleanup;
 struct qd_arena {
     struct qd_arena_block *blocks;
     struct qd_arena_cleanup *cleanups;
-    size_t used;   /* bytes handed out, with padding */
+    struct qd_arena *parent; /* NULL, or an arena that all bytes count in, too */
+    size_t used;   /* bytes handed out, with padding; of arenas inside too */
+    size_t peak;   /* largest `used` so far */
     size_t limit;  /* 0: none */
     int fail_after; /* fault injection: >0 counts down, the allocation at 0 fails; -1: off */
 };
 
 /* Caller's storage. limit in bytes, 0 for none. */
 void qd_arena_init(struct qd_arena *arena, size_t limit);
+/* An arena inside another, which must live longer: parent's limit and fault injection count. */
+void qd_arena_init_inside(struct qd_arena *arena, struct qd_arena *parent);
 /* Runs deferred cleanups in reverse order, then frees everything. Takes NULL. */
 void qd_arena_done(struct qd_arena *arena);
 

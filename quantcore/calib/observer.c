@@ -24,6 +24,7 @@ struct observed {
 struct qc_observer {
     struct qc_observer_options options;
     struct qd_arena *arena;
+    struct qd_arena counts; /* inside it: tails and histograms, until they are dropped */
     struct observed *tensors;
     struct qc_statistics *statistics;
 };
@@ -37,12 +38,12 @@ static enum qd_code new_tails(struct qc_observer *o, struct observed *t, bool sm
     uint64_t samples = o->options.n_samples > 0 ? (uint64_t)o->options.n_samples : 1;
     uint64_t k = qc_tail_length(samples * t->n_elements, percentile);
     struct qc_tail *tails = NULL;
-    QD_TRY(qc_tail_init(merged, smallest, k, o->arena, err));
+    QD_TRY(qc_tail_init(merged, smallest, k, &o->counts, err));
     if (k > 1) {
         size_t threads = (size_t)o->options.n_threads;
-        QD_TRY(qd_arena_array(o->arena, threads, sizeof(*tails), &tails, err));
+        QD_TRY(qd_arena_array(&o->counts, threads, sizeof(*tails), &tails, err));
         for (size_t i = 0; i < threads; i++) {
-            QD_TRY(qc_tail_init(&tails[i], smallest, k, o->arena, err));
+            QD_TRY(qc_tail_init(&tails[i], smallest, k, &o->counts, err));
         }
     }
     *ret = tails;
@@ -90,6 +91,11 @@ static enum qd_code new_tensor(struct qc_observer *o, const struct qc_observed *
     return QD_OK;
 }
 
+static void free_counts(void *arg)
+{
+    qd_arena_done(&((struct qc_observer *)arg)->counts);
+}
+
 enum qd_code qc_observer_new(const struct qc_observed *tensors, int n,
                              const struct qc_observer_options *options, struct qd_arena *arena,
                              struct qc_observer **ret, struct qd_error *err)
@@ -97,6 +103,8 @@ enum qd_code qc_observer_new(const struct qc_observed *tensors, int n,
     assert(n >= 0 && options->n_threads >= 1 && options->n_slots >= 1);
     struct qc_observer *o = NULL;
     QD_TRY(qd_arena_alloc(arena, sizeof(*o), &o, err));
+    QD_TRY(qd_arena_defer(arena, free_counts, o, err));
+    qd_arena_init_inside(&o->counts, arena);
     o->options = *options;
     o->arena = arena;
     QD_TRY(qd_arena_array(arena, (size_t)n, sizeof(*o->tensors), &o->tensors, err));
@@ -340,15 +348,16 @@ enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
         qc_tensor_statistics_finish(s);
         end_tail(o, t->smallest, s->min, &s->smallest);
         end_tail(o, t->largest, s->max, &s->largest);
-        enum qd_code code = qc_histogram_init(&s->fine, s->min, s->max, QC_FINE_BINS, o->arena,
-                                              err);
+        enum qd_code code = qc_histogram_init(&s->fine, s->min, s->max, QC_FINE_BINS,
+                                              &o->counts, err);
         if (code != QD_OK) {
             return qd_wrap(err, code, "tensor '%s'", s->name);
         }
-        QD_TRY(qd_arena_array(o->arena, threads, sizeof(*t->counts), &t->counts, err));
+        QD_TRY(qd_arena_array(&o->counts, threads, sizeof(*t->counts), &t->counts, err));
         t->counts[0] = s->fine.counts;
         for (size_t i = 1; i < threads; i++) {
-            QD_TRY(qd_arena_array(o->arena, QC_FINE_BINS, sizeof(uint64_t), &t->counts[i], err));
+            QD_TRY(qd_arena_array(&o->counts, QC_FINE_BINS, sizeof(uint64_t), &t->counts[i],
+                                  err));
         }
     }
     return QD_OK;
@@ -396,4 +405,19 @@ enum qd_code qc_observer_end_pass2(struct qc_observer *o, struct qc_statistics *
     }
     *ret = o->statistics;
     return QD_OK;
+}
+
+void qc_observer_drop_counts(struct qc_observer *o)
+{
+    for (int k = 0; k < o->statistics->n; k++) {
+        struct qc_tensor_statistics *s = &o->statistics->tensors[k];
+        struct observed *t = &o->tensors[k];
+        t->smallest = t->largest = NULL;
+        t->counts = NULL;
+        s->smallest.heap = s->largest.heap = NULL;
+        s->smallest.n = s->largest.n = 0;
+        s->fine.counts = NULL;
+        s->fine.n_bins = 0;
+    }
+    qd_arena_done(&o->counts);
 }

@@ -7,6 +7,7 @@
  *   qc_observer_end_pass1       fixes the histograms' edges
  *   for each batch: qc_observer_pass2 likewise (no slots: counts are integers)
  *   qc_observer_end_pass2       gives the statistics
+ *   qc_observer_drop_counts     when the ranges have been searched
  *
  * Nothing is shared between threads while samples run: extremes, tails and counts are held once a
  * thread (they merge in any order), float sums once a slot (they merge in the samples' order, in
@@ -54,5 +55,8 @@ void qc_observer_pass2(struct qc_observer *o, int tensor, int thread,
 QD_MUST_CHECK enum qd_code qc_observer_end_pass2(struct qc_observer *o,
                                                  struct qc_statistics **ret,
                                                  struct qd_error *err);
+/* Give back what counts and tails take, which is most of it. Extremes, means and sums stay; the
+ * statistics' histograms and tails are empty from then on (no bins, no values). */
+void qc_observer_drop_counts(struct qc_observer *o);
 
 #endif

@@ -349,6 +349,21 @@ static enum qd_code assign_offsets(struct plan *p, struct qd_error *err)
 
 /* ---- all of it ---- */
 
+/* The layout that a graph input is given in. One that is only quantized stays as it comes: its
+ * bytes are a quarter to rearrange, and in NHWC a pixel of few channels is mostly padding, which
+ * would lie there as f32 and as u8 at once. */
+static enum qc_layout input_layout(const struct plan *p, int value)
+{
+    bool quantized = !qc_graph_is_output(p->g, value);
+    for (int i = 0; quantized && i < p->g->n_nodes; i++) {
+        const struct qc_node *n = &p->g->nodes[i];
+        for (int k = 0; is_executed(n) && k < n->n_inputs; k++) {
+            quantized = quantized && (n->inputs[k] != value || n->op == QC_OP_QUANTIZE_LINEAR);
+        }
+    }
+    return p->wants_nhwc[value] && !quantized ? QC_NHWC : QC_PLAIN;
+}
+
 static enum qd_code plan_arrays(struct plan *p, struct qd_error *err)
 {
     struct qc_exec *e = p->exec;
@@ -395,7 +410,7 @@ enum qd_code qc_exec_plan(struct qc_exec *exec, const bool *keep, struct qd_aren
     }
     for (int i = 0; i < g->n_inputs; i++) {
         int v = g->inputs[i].value;
-        QD_TRY(add_slot(&p, v, p.wants_nhwc[v] ? QC_NHWC : QC_PLAIN, -1, &slot, err));
+        QD_TRY(add_slot(&p, v, input_layout(&p, v), -1, &slot, err));
     }
     for (int i = 0; i < g->n_nodes; i++) {
         if (is_executed(&g->nodes[i])) {

@@ -84,10 +84,21 @@ static enum qd_code not_finite(const struct fold *f, const char *what, int64_t c
                       f->bn->name, what, channel);
 }
 
+/* Room for the folded weights: weights of this node alone are written over, they are most of what
+ * a network takes. The tensor is a new one nevertheless: who remembers the old one sees that a
+ * pass changed it. */
+static enum qd_code new_weights(const struct fold *f, struct qc_tensor **ret, struct qd_error *err)
+{
+    struct qd_arena *arena = f->edit->g->arena;
+    return qc_edit_owns_initializer(f->edit, f->linear, 1)
+               ? qd_arena_copy(arena, f->weights, sizeof *f->weights, ret, err)
+               : qc_tensor_new(arena, QC_F32, &f->weights->shape, ret, err);
+}
+
 static enum qd_code fold_weights(const struct fold *f, const double *gain, struct qd_error *err)
 {
     struct qc_tensor *t;
-    QD_TRY(qc_tensor_new(f->edit->g->arena, QC_F32, &f->weights->shape, &t, err));
+    QD_TRY(new_weights(f, &t, err));
     const float *in = f->weights->data;
     float *out = t->data;
     size_t count = qc_shape_elements(&t->shape), inner = 1;

@@ -56,15 +56,20 @@ static enum qd_code fresh_name(struct qc_graph *g, const char *base, const char 
     return QD_OK;
 }
 
+bool qc_edit_owns_initializer(const struct qc_edit *e, const struct qc_node *n, int i)
+{
+    int value = i < n->n_inputs ? n->inputs[i] : -1;
+    return value >= 0 && value < e->n_values && e->uses[value] == 1 &&
+           e->g->values[value].producer < 0 && e->g->values[value].constant != NULL;
+}
+
 enum qd_code qc_edit_set_initializer(const struct qc_edit *e, struct qc_node *n, int i,
                                      const struct qc_tensor *tensor, const char *base,
                                      const char *suffix, struct qd_error *err)
 {
     struct qc_graph *g = e->g;
     int value = i < n->n_inputs ? n->inputs[i] : -1;
-    bool own = value >= 0 && value < e->n_values && e->uses[value] == 1 &&
-               g->values[value].producer < 0 && g->values[value].constant != NULL;
-    if (own) {
+    if (qc_edit_owns_initializer(e, n, i)) {
         g->values[value].constant = tensor;
         g->values[value].dtype = tensor->dtype;
         g->values[value].shape = tensor->shape;

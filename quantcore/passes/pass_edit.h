@@ -20,6 +20,8 @@ struct qc_node *qc_edit_sole_producer(const struct qc_edit *e, const struct qc_n
  * the shape of data. */
 const struct qc_tensor *qc_edit_initializer(const struct qc_graph *g, const struct qc_node *n,
                                             int i);
+/* Is input i a constant that nothing else reads: may it be written over? */
+bool qc_edit_owns_initializer(const struct qc_edit *e, const struct qc_node *n, int i);
 /* Input i (which may be beyond the present ones) becomes tensor: in place when the value has no
  * other use, else as a new value called "<base>_<suffix>". */
 QD_MUST_CHECK enum qd_code qc_edit_set_initializer(const struct qc_edit *e, struct qc_node *n,

@@ -57,6 +57,46 @@ START_TEST(done__with_cleanups__run_in_reverse)
 }
 END_TEST
 
+START_TEST(init_inside__alloc_and_done__counted_in_the_parent_while_it_lasts)
+{
+    struct qd_arena outer, inner;
+    struct qd_error err;
+    void *p = NULL;
+    qd_arena_init(&outer, 1000000);
+    ck_assert_int_eq(qd_arena_alloc(&outer, 100000, &p, &err), QD_OK);
+    size_t before = outer.used;
+    qd_arena_init_inside(&inner, &outer);
+    ck_assert_int_eq(qd_arena_alloc(&inner, 600000, &p, &err), QD_OK);
+    memset(p, 1, 600000);
+    ck_assert_uint_eq(outer.used, before + inner.used);
+    ck_assert_int_eq(qd_arena_alloc(&inner, 600000, &p, &err), QD_LIMIT_EXCEEDED);
+    ck_assert_ptr_nonnull(strstr(err.message, "1000000"));
+    size_t most = outer.used;
+    qd_arena_done(&inner);
+    ck_assert_uint_eq(outer.used, before);
+    ck_assert_uint_eq(outer.peak, most);
+    qd_arena_done(&inner);
+    ck_assert_uint_eq(outer.used, before);
+    ck_assert_int_eq(qd_arena_alloc(&outer, 600000, &p, &err), QD_OK);
+    qd_arena_done(&outer);
+}
+END_TEST
+
+START_TEST(init_inside__failure_injected_outside__fails_inside)
+{
+    struct qd_arena outer, inner;
+    struct qd_error err;
+    void *p = NULL;
+    qd_arena_init(&outer, 0);
+    outer.fail_after = 1;
+    qd_arena_init_inside(&inner, &outer);
+    ck_assert_int_eq(qd_arena_alloc(&inner, 10, &p, &err), QD_OK);
+    ck_assert_int_eq(qd_arena_alloc(&inner, 10, &p, &err), QD_NO_MEMORY);
+    qd_arena_done(&inner);
+    qd_arena_done(&outer);
+}
+END_TEST
+
 START_TEST(wrap__twice__outermost_first_and_subject_kept)
 {
     struct qd_error err;
@@ -77,6 +117,8 @@ Suite *test_arena_suite(void)
     tcase_add_test(tc, alloc__many_sizes__aligned_zeroed_distinct);
     tcase_add_test(tc, alloc__over_limit__limit_exceeded_with_numbers);
     tcase_add_test(tc, done__with_cleanups__run_in_reverse);
+    tcase_add_test(tc, init_inside__alloc_and_done__counted_in_the_parent_while_it_lasts);
+    tcase_add_test(tc, init_inside__failure_injected_outside__fails_inside);
     tcase_add_test(tc, wrap__twice__outermost_first_and_subject_kept);
     suite_add_tcase(s, tc);
     return s;

@@ -53,6 +53,8 @@ static void nhwc(int sample, float *store, struct qc_view *view)
     }
 }
 
+static struct qc_observer *last_observer; /* of observe() */
+
 static struct qc_statistics *observe(struct qd_arena *arena, int threads, int batch, int first,
                                      int count, double percentile)
 {
@@ -89,6 +91,7 @@ static struct qc_statistics *observe(struct qd_arena *arena, int threads, int ba
         }
     }
     ck_assert_int_eq(qc_observer_end_pass2(o, &s, NULL), QD_OK);
+    last_observer = o;
     return s;
 }
 
@@ -122,6 +125,26 @@ START_TEST(observe__border_and_padding__never_read_and_sums_right)
     ck_assert_uint_eq(qc_histogram_total(&t->fine), SAMPLES * N);
     ck_assert_int_eq(qc_statistics_find(s, "row"), 1);
     ck_assert_int_eq(qc_statistics_find(s, "column"), -1);
+    qd_arena_done(&arena);
+}
+END_TEST
+
+START_TEST(drop_counts__after_pass_2__memory_returned_means_stay)
+{
+    struct qd_arena arena;
+    qd_arena_init(&arena, 0);
+    struct qc_statistics *s = observe(&arena, 2, 4, 0, SAMPLES, 0.9);
+    double mean = s->tensors[0].mean, channel = s->tensors[0].channel_mean[C - 1];
+    double max = s->tensors[0].max;
+    size_t before = arena.used;
+    qc_observer_drop_counts(last_observer);
+    /* two tensors, two threads, a histogram each */
+    ck_assert_uint_le(arena.used + 4 * QC_FINE_BINS * sizeof(uint64_t), before);
+    ck_assert_double_eq(s->tensors[0].mean, mean);
+    ck_assert_double_eq(s->tensors[0].channel_mean[C - 1], channel);
+    ck_assert_double_eq(s->tensors[0].max, max);
+    ck_assert_uint_eq(qc_histogram_total(&s->tensors[0].fine), 0);
+    qc_observer_drop_counts(last_observer);
     qd_arena_done(&arena);
 }
 END_TEST
@@ -216,6 +239,7 @@ Suite *test_calib_observer_suite(void)
     TCase *c = tcase_create("observer");
     tcase_add_test(c, observe__border_and_padding__never_read_and_sums_right);
     tcase_add_test(c, observe__any_threads_and_batch__same_bits);
+    tcase_add_test(c, drop_counts__after_pass_2__memory_returned_means_stay);
     tcase_add_test(c, merge__two_halves__like_one_set_within_a_bin);
     tcase_add_test(c, end_batch__nan__names_tensor_and_sample);
     suite_add_tcase(s, c);

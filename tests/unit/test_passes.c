@@ -210,9 +210,13 @@ START_TEST(bn_fold__conv__weights_and_new_bias)
     int y = tg_node(&t, "c", QC_OP_CONV, 2, x, tg_floats(&t, "w", 1, 1, 4, 4, 3, 1, 1));
     tg_output(&t, norm_of(y, 4));
     tg_bind(&t);
+    const struct qc_tensor *old = t.g->values[qc_graph_find_value(t.g, "w")].constant;
     expect_ok(qc_pass_bn_fold(t.g, &t.err));
     tg_expect(&t, "c Conv(x[1*,3,8,8]f32, w, c_bias) -> bn_y[1*,4,8,8]f32\n");
     expect_folded(floats_of("w"), floats_of("c_bias"), 4, 3, false, 0, 1);
+    /* nobody else reads them: folded in place, and still another tensor */
+    ck_assert_ptr_eq(floats_of("w"), old->data);
+    ck_assert_ptr_ne(t.g->values[qc_graph_find_value(t.g, "w")].constant, old);
 }
 END_TEST
 
