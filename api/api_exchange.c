@@ -2,11 +2,17 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "api/api_connection.h"
 #include "api/api_respond.h"
 
-#define DRAIN_MAX (64u << 20) /* bytes of a refused body that are read to answer politely */
+/* A refused body: answered at its end when at most LINGER_BODY bytes are left, otherwise at once;
+ * then bytes are thrown away until none has come for LINGER_MS, at most as said here. */
+#define LINGER_BODY   (1u << 20)
+#define LINGER_MS     2000
+#define LINGER_MAX_MS 20000
+#define DRAIN_MAX     (64u << 20)
 
 const double api_server_bucket_bounds[8] = {0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0};
 
@@ -215,28 +221,67 @@ static enum qd_code keep_body(struct api_request *request, const char *bytes, si
     return QD_OK;
 }
 
-/* A piece of the body. An answer cannot be queued here: an error waits for the body's end. */
-static enum MHD_Result on_body(struct api_request *request, const char *bytes, size_t size)
+/* Answer while the body still arrives: its end is far or may never come. What follows is thrown
+ * away for a moment, since a socket that is closed with unread bytes is reset, and a reset takes
+ * the answer away from a client that has not read it yet. */
+static enum MHD_Result answer_early(struct api_request *request)
+{
+    struct qd_error err = request->failure;
+    int fd = request->on->fd;
+    if (!api_respond_problem_now(request, fd, &err)) {
+        return MHD_NO;
+    }
+    (void)shutdown(fd, SHUT_WR);
+    request->lingers = true;
+    request->close = true;
+    request->linger_until_ms = api_clock_ms() + LINGER_MAX_MS;
+    request->linger_bytes = request->received + DRAIN_MAX;
+    request->on->deadline_ms = api_clock_ms() + LINGER_MS;
+    return MHD_YES;
+}
+
+/* The rest of a body that was refused. MHD_NO closes the connection. */
+static enum MHD_Result throw_away(struct api_request *request)
+{
+    int64_t soon = api_clock_ms() + LINGER_MS;
+    int64_t until = request->linger_until_ms;
+    request->on->deadline_ms = soon < until ? soon : until;
+    return request->received <= request->linger_bytes ? MHD_YES : MHD_NO;
+}
+
+static enum qd_code take_body(struct api_request *request, const char *bytes, size_t size,
+                              struct qd_error *err)
 {
     const struct api_route *route = request->route;
+    if (request->received > route->body_max) {
+        return qd_fail(err, QD_LIMIT_EXCEEDED, "the body has more than %llu bytes, the limit",
+                       (unsigned long long)route->body_max);
+    }
+    if (route->body == API_BODY_MEMORY) {
+        return keep_body(request, bytes, size, err);
+    }
+    return route->data != NULL ? route->data(request, bytes, size, err) : QD_OK;
+}
+
+/* A piece of the body. libmicrohttpd takes no answer here: a refusal waits for the body's end
+ * when that is near. */
+static enum MHD_Result on_body(struct api_request *request, const char *bytes, size_t size)
+{
     struct qd_error *err = &request->failure;
     request->received += size;
+    if (request->lingers) {
+        return throw_away(request);
+    }
     uint64_t rate = request->server->settings.body_rate_min;
     request->on->deadline_ms = request->started_us / 1000 + API_BODY_GRACE_MS +
                                (int64_t)(request->received / rate) * 1000;
-    if (err->code != QD_OK || request->answered || route == NULL) {
+    if (err->code == QD_OK && !request->answered && request->route != NULL &&
+        take_body(request, bytes, size, err) != QD_OK) {
         request->close = true;
-        return request->received <= DRAIN_MAX + (route != NULL ? route->body_max : 0) ? MHD_YES
-                                                                                      : MHD_NO;
     }
-    if (request->received > route->body_max) {
-        request->close = true;
-        (void)qd_fail(err, QD_LIMIT_EXCEEDED, "the body has more than %llu bytes, the limit",
-                      (unsigned long long)route->body_max);
-    } else if (route->body == API_BODY_MEMORY) {
-        (void)keep_body(request, bytes, size, err);
-    } else if (route->data != NULL) {
-        (void)route->data(request, bytes, size, err);
+    bool chunked = request->body_size == UINT64_MAX;
+    if (err->code != QD_OK && (chunked || request->body_size - request->received > LINGER_BODY)) {
+        return answer_early(request);
     }
     return MHD_YES;
 }
@@ -261,6 +306,9 @@ enum MHD_Result api_exchange_run(void *cls, struct MHD_Connection *connection, c
         if (result != MHD_YES) {
             return result;
         }
+    }
+    if (request->lingers) {
+        return MHD_NO; /* the answer has gone out: close */
     }
     if (request->answered || request->suspended) {
         return MHD_YES;

@@ -46,6 +46,9 @@ struct api_request {
     api_reader *reader;    /* of a stream, NULL otherwise */
     void *state;           /* the handlers' own; route->done frees it */
     bool began, answered, close, suspended;
+    bool lingers;          /* answered in the middle of its body, whose rest is thrown away */
+    int64_t linger_until_ms;
+    uint64_t linger_bytes;
     uint64_t resumes;      /* how often it was suspended and woken */
     int status;            /* of the answer; a handler may preset it with api_request_fail */
     const char *problem_code; /* overrides the name of the error code in the problem */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 int api_status_of(enum qd_code code)
@@ -116,8 +118,7 @@ enum qd_code api_respond_text(struct api_request *request, int status, const cha
     } bytes = {.in = text};
     struct MHD_Response *response =
         MHD_create_response_from_buffer(size, bytes.out, MHD_RESPMEM_MUST_COPY);
-    if (response != NULL &&
-        MHD_add_response_header(response, "Content-Type", type) != MHD_YES) {
+    if (response != NULL && MHD_add_response_header(response, "Content-Type", type) != MHD_YES) {
         MHD_destroy_response(response);
         response = NULL;
     }
@@ -134,8 +135,7 @@ static enum qd_code respond_json_as(struct api_request *request, int status, con
     if (text == NULL) {
         return qd_fail(err, QD_NO_MEMORY, "no memory for the JSON answer");
     }
-    enum qd_code code =
-        api_respond_text(request, status, type, text, strlen(text), headers, err);
+    enum qd_code code = api_respond_text(request, status, type, text, strlen(text), headers, err);
     free(text);
     return code;
 }
@@ -151,9 +151,9 @@ enum qd_code api_respond_empty(struct api_request *request, int status,
 {
     char nothing[1] = "";
     request->sent_size = 0;
-    return api_respond_queue(
-        request, status, MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_MUST_COPY),
-        headers, err);
+    return api_respond_queue(request, status,
+                             MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_MUST_COPY),
+                             headers, err);
 }
 
 static json_t *field_errors(const struct api_request *request)
@@ -167,8 +167,8 @@ static json_t *field_errors(const struct api_request *request)
     return list;
 }
 
-bool api_respond_problem(struct api_request *request, const struct qd_error *err,
-                         const struct api_header *headers)
+static json_t *problem_json(struct api_request *request, const struct qd_error *err,
+                            int *ret_status)
 {
     bool ours = request->status >= 400;
     int status = ours ? request->status : api_status_of(err->code);
@@ -190,9 +190,53 @@ bool api_respond_problem(struct api_request *request, const struct qd_error *err
                              api_status_title(status), "status", status, "detail", text,
                              "instance", instance, "code", code, "request_id", request->id,
                              "errors", field_errors(request));
+    *ret_status = status;
+    return json;
+}
+
+bool api_respond_problem(struct api_request *request, const struct qd_error *err,
+                         const struct api_header *headers)
+{
     struct qd_error ignored;
+    int status;
+    json_t *json = problem_json(request, err, &status);
     return respond_json_as(request, status, "application/problem+json", json, headers,
                            &ignored) == QD_OK;
+}
+
+bool api_respond_problem_now(struct api_request *request, int fd, const struct qd_error *err)
+{
+    char date[48] = "", *text = NULL;
+    struct tm utc;
+    time_t now = time(NULL);
+    size_t size = 0;
+    int status;
+    json_t *json = problem_json(request, err, &status);
+    char *body = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    FILE *out = body != NULL ? open_memstream(&text, &size) : NULL;
+    if (out == NULL) {
+        free(body);
+        return false;
+    }
+    if (gmtime_r(&now, &utc) != NULL) {
+        (void)strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
+    }
+    (void)fprintf(out,
+                  "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: close\r\n"
+                  "Content-Type: application/problem+json\r\nX-Request-Id: %s\r\n"
+                  "X-Content-Type-Options: nosniff\r\nContent-Length: %zu\r\n\r\n%s",
+                  status, MHD_get_reason_phrase_for((unsigned)status), date, request->id,
+                  strlen(body), body);
+    bool ok = fclose(out) == 0;
+    /* Nothing was sent on this request before: the socket's buffer takes some hundred bytes. */
+    ok = ok && send(fd, text, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size;
+    request->answered = ok;
+    request->status = status;
+    request->sent_size = ok ? strlen(body) : 0;
+    free(text);
+    free(body);
+    return ok;
 }
 
 enum api_range api_range_parse(const char *text, uint64_t size, uint64_t *ret_first,
@@ -298,8 +342,8 @@ enum qd_code api_respond_content(struct api_request *request, const struct api_c
         status = 304;
     } else if (strcmp(request->method, "GET") == 0 &&
                (if_range == NULL || api_etag_matches(if_range, content->etag, false))) {
-        enum api_range range = api_range_parse(api_request_header(request, "Range"),
-                                               content->size, &first, &length);
+        enum api_range range =
+            api_range_parse(api_request_header(request, "Range"), content->size, &first, &length);
         if (range == API_RANGE_NOT_SATISFIABLE) {
             status = 416;
             (void)snprintf(range_text, sizeof(range_text), "bytes */%llu",

@@ -40,6 +40,10 @@ QD_MUST_CHECK enum qd_code api_respond_empty(struct api_request *request, int st
 bool api_respond_problem(struct api_request *request, const struct qd_error *err,
                          const struct api_header *headers);
 
+/* The same, written to the socket past libmicrohttpd, which takes no answer in the middle of a
+ * body. The connection is to be closed afterwards. False: nothing, or not all, could be sent. */
+bool api_respond_problem_now(struct api_request *request, int fd, const struct qd_error *err);
+
 /* Bytes that never change under their ETag: embedded files and artifacts. */
 struct api_content {
     const void *data;   /* static bytes; NULL: `fd` */

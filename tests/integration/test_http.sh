@@ -186,8 +186,54 @@ test_strictness() {
     same 'alive afterwards' 200 "$status"
 }
 
+# A body that is refused before its end, which may never come: the answer comes at once, and then
+# the end of the connection.
+test_refused_bodies() {
+    local post='POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n'
+    local form='Content-Type: multipart/form-data; boundary=bound\r\n\r\n'
+    local part='--bound\r\nContent-Disposition: form-data; name='
+    raw "${post}Content-Type: text/plain\r\n\r\n5\r\nhello\r\n"
+    holds 'wrong type' "$work/body" '^HTTP/1.1 415 '
+    same 'wrong type: the connection ended' 0 "$raw_rc"
+    raw "POST /v1/jobs/x/cancel HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    holds 'a chunked body where none is taken' "$work/body" '^HTTP/1.1 413 '
+    same 'no body taken: the connection ended' 0 "$raw_rc"
+    raw "$post$form$(printf '%x' 62)\r\n$part\"colour\"\r\n\r\nblue\r\n"
+    holds 'unknown part in a body without end' "$work/body" '^HTTP/1.1 400 '
+    holds 'it is named in a problem document' "$work/body" '"code":"invalid".*"pointer":"colour"'
+    holds 'it says that it closes' "$work/body" '^connection: close'
+    same 'unknown part: the connection ended' 0 "$raw_rc"
+    printf -- "$part\"model\"\r\n\r\n" > "$work/start"
+    (cat "$work/start"; cat /dev/zero) 2> "$work/pipe" |
+        curl -sS --max-time 6 -T - -X POST -H 'Content-Type: multipart/form-data; boundary=bound' \
+            -w '%{http_code}' -o "$work/body2" "$url/v1/jobs" > "$work/status2" 2> "$work/curl"
+    same 'too large and endless' 413 "$(cat "$work/status2")"
+    holds 'too large: the problem' "$work/body2" '"code":"limit_exceeded"'
+    { printf "$post$form$(printf '%x' $((57 + 1500000)))\r\n"
+      cat "$work/start"
+      head -c 1500000 /dev/zero; } > "$work/request"
+    exec 3<> "/dev/tcp/127.0.0.1/$port"
+    cat "$work/request" >&3
+    timeout 5 cat <&3 > "$work/body"
+    same 'too large and silent: the connection ended' 0 $?
+    exec 3>&-
+    holds 'too large and silent' "$work/body" '^HTTP/1.1 413 '
+    # A client that reads nothing before it has sent everything gets its answer, too.
+    { printf "$post$form$(printf '%x' $((58 + 3000000)))\r\n$part\"colour\"\r\n\r\n"
+      head -c 3000000 /dev/zero
+      printf '\r\n0\r\n\r\n'; } > "$work/request"
+    exec 3<> "/dev/tcp/127.0.0.1/$port"
+    cat "$work/request" >&3
+    timeout 5 cat <&3 > "$work/body"
+    exec 3>&-
+    holds 'answer after the whole body' "$work/body" '^HTTP/1.1 400 '
+    ask "$url/livez"
+    same 'alive after refusals' 200 "$status"
+}
+
 test_slow() {
-    start --header-timeout 1
+    start --header-timeout 1 --body-max 1M
+    test_refused_bodies
     local begin=$SECONDS
     # One byte now and then is activity, yet the header must be complete in time.
     (exec 3<> "/dev/tcp/127.0.0.1/$port"
