@@ -92,10 +92,7 @@ static enum qd_code make_plan(struct qc_pipeline *p, struct qd_error *err)
     struct qc_quantize_options q = {.weights_per_channel = o->weights_per_channel,
                                     .bias_correction = o->bias_correction,
                                     .quantize_last_output = o->quantize_last_output,
-                                    .exclude_nodes = o->exclude_nodes,
-                                    .n_exclude_nodes = o->n_exclude_nodes,
-                                    .exclude_types = o->exclude_types,
-                                    .n_exclude_types = o->n_exclude_types,
+                                    .exclude = o->exclude,
                                     .import = p->import};
     QD_TRY(qc_quantize_plan_new(p->graph, &q, p->arena, &p->plan, err));
     if (p->plan->n_integer == 0) {

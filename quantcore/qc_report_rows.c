@@ -57,6 +57,7 @@ static enum qd_code calibration_rows(struct qc_pipeline *p, struct qd_error *err
             .max = t->max,
             .mean = t->mean,
             .std = t->std,
+            .is_constant = t->min == t->max,
             .count = (int64_t)t->count,
             .clipped_share = p->ranges[v].clipped_share,
         };
@@ -108,6 +109,9 @@ static void weights_row(struct qc_layer_row *row, const struct qc_graph *g,
     row->weights = g->values[n->inputs[1]].name;
     row->weight_scales = w->scale;
     row->n_weight_scales = w->n_scales;
+    row->n_dead_channels = w->n_dead;
+    row->n_raised_scales = w->n_raised;
+    row->f32_bias = w->f32_bias;
     row->n_channels = w->source->shape.dim[qc_weights_axis(n, w->source)];
     row->n_groups = n->op == QC_OP_CONV ? qc_node_int(n, "group", 1) : 1;
 }
@@ -189,25 +193,45 @@ static bool gate_passes(const struct qc_options *o, const struct qc_report *r)
     return true;
 }
 
+static enum qd_code warn_layer(struct qc_pipeline *p, const struct qc_layer_row *row,
+                               struct qd_error *err)
+{
+    struct qc_report *r = p->report;
+    if (row->n_dead_channels > 0) {
+        QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
+                               "layer '%s': %d of %lld output channels have next to no weights, "
+                               "their scales were raised", row->node, row->n_dead_channels,
+                               (long long)row->n_channels));
+    }
+    if (row->n_raised_scales > 0) {
+        QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
+                               "layer '%s': %d of %d weight scales were raised so that the bias "
+                               "fits 32 bits", row->node, row->n_raised_scales,
+                               row->n_weight_scales));
+    }
+    if (row->f32_bias) {
+        QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
+                               "layer '%s': the bias stays f32, it does not fit 32 bits with the "
+                               "model's own weight scales", row->node));
+    }
+    return QD_OK;
+}
+
 static enum qd_code add_warnings(struct qc_pipeline *p, struct qd_error *err)
 {
     struct qc_report *r = p->report;
-    const struct qc_quantized_graph *q = p->quantized;
-    QD_TRY(qd_arena_array(p->arena, 3, sizeof(*r->warnings), &r->warnings, err));
-    if (q->n_dead_channels > 0) {
-        QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
-                               "%d output channels have next to no weights: their scales were "
-                               "raised", q->n_dead_channels));
+    size_t most = 3 * (size_t)r->n_layers + (size_t)r->n_calibration_rows;
+    QD_TRY(qd_arena_array(p->arena, most, sizeof(*r->warnings), &r->warnings, err));
+    for (int i = 0; i < r->n_layers; i++) {
+        QD_TRY(warn_layer(p, &r->layers[i], err));
     }
-    if (q->n_raised_scales > 0) {
-        QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
-                               "%d weight scales were raised so that the bias fits 32 bits",
-                               q->n_raised_scales));
-    }
-    if (q->n_f32_biases > 0) {
-        QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
-                               "%d biases stay in f32: they do not fit 32 bits with the weight "
-                               "scales of the model", q->n_f32_biases));
+    for (int i = 0; i < r->n_calibration_rows; i++) {
+        const struct qc_calibration_row *c = &r->calibration[i];
+        if (c->is_constant) {
+            QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
+                                   "tensor '%s' is %g in every calibration sample", c->tensor,
+                                   c->min));
+        }
     }
     return QD_OK;
 }

@@ -9,6 +9,7 @@
 #include "quantcore/calib/calibrator.h" /* enum qc_calibrator and its names */
 #include "quantcore/data/reader.h"
 #include "quantcore/kernels/qc_kernels.h"
+#include "quantcore/quant/quantize_exclude.h" /* struct qc_exclude */
 
 enum qc_phase {
     QC_PHASE_VALIDATING, QC_PHASE_FOLDING, QC_PHASE_WEIGHTS, QC_PHASE_PASS1, QC_PHASE_PASS2,
@@ -24,10 +25,7 @@ struct qc_options {
     bool weights_per_channel;                  /* true */
     bool bias_correction;                      /* true */
     bool quantize_last_output;                 /* false: the last Conv/Gemm keeps f32 output */
-    const char *const *exclude_nodes;          /* exact node names left in f32 */
-    int n_exclude_nodes;
-    const char *const *exclude_types;          /* operator types left in f32 */
-    int n_exclude_types;
+    struct qc_exclude exclude;                 /* operators left in f32 */
     double holdout;                            /* share of the calibration samples kept for
                                                   verification when no validation set is given:
                                                   0.2, at least one sample */
@@ -83,6 +81,7 @@ struct qc_calibration_row {
     double lo, hi;                /* the chosen range */
     double min, max, mean, std;   /* observed */
     int64_t count;                /* elements seen */
+    bool is_constant;             /* all of them were the same */
     double clipped_share;         /* of elements outside [lo, hi], by the fine histogram */
     const char *const *shared;    /* the other tensors of its group: they have the same pair */
     int n_shared;
@@ -100,6 +99,9 @@ struct qc_layer_row {
     const char *input, *weights;  /* the data tensor and the weights that it multiplies */
     const float *weight_scales;   /* one a tensor, or one an output channel */
     int n_weight_scales;
+    int n_dead_channels;          /* output channels with next to no weights: scale raised */
+    int n_raised_scales;          /* weight scales raised so that the bias fits 32 bits */
+    bool f32_bias;                /* the bias does not fit the model's own weight scales */
     int64_t n_channels, n_groups; /* output channels; groups of a Conv, else 1 */
 };
 

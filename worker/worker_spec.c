@@ -219,18 +219,64 @@ static enum qd_code parse_channels(const json_t *value, const char *pointer, flo
     return QD_OK;
 }
 
+/* [{"from": "node", "to": "node"}, …] */
+static enum qd_code parse_ranges(const json_t *value, const char *pointer,
+                                 struct qc_exclude_range *ranges, int *ret_n, struct qd_error *err)
+{
+    size_t n = json_array_size(value);
+    if (!json_is_array(value) || n > WORKER_SPEC_MAX_NAMES) {
+        return qd_fail_on(err, QD_INVALID, pointer,
+                          "%s must be a list of at most %d objects with \"from\" and \"to\"",
+                          pointer, WORKER_SPEC_MAX_NAMES);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const json_t *range = json_array_get(value, i);
+        ranges[i].from = json_string_value(json_object_get(range, "from"));
+        ranges[i].to = json_string_value(json_object_get(range, "to"));
+        if (ranges[i].from == NULL || ranges[i].to == NULL || json_object_size(range) != 2) {
+            return qd_fail_on(err, QD_INVALID, pointer,
+                              "%s/%zu must be {\"from\": node, \"to\": node}", pointer, i);
+        }
+    }
+    *ret_n = (int)n;
+    return QD_OK;
+}
+
+static enum qd_code set_exclude(struct worker_spec *s, const char *pointer, const json_t *value,
+                                bool *ret_known, struct qd_error *err)
+{
+    struct qc_exclude *e = &s->options.exclude;
+    const struct {
+        const char *pointer;
+        const char **names;
+        const char *const **to;
+        int *n;
+    } lists[] = {
+        {"/exclude/nodes", s->exclude_nodes, &e->nodes, &e->n_nodes},
+        {"/exclude/types", s->exclude_types, &e->types, &e->n_types},
+        {"/exclude/patterns", s->exclude_patterns, &e->patterns, &e->n_patterns},
+    };
+    *ret_known = true;
+    for (size_t i = 0; i < QD_COUNT_OF(lists); i++) {
+        if (strcmp(pointer, lists[i].pointer) == 0) {
+            *lists[i].to = lists[i].names;
+            return parse_names(value, pointer, lists[i].names, lists[i].n, err);
+        }
+    }
+    if (strcmp(pointer, "/exclude/ranges") == 0) {
+        e->ranges = s->exclude_ranges;
+        return parse_ranges(value, pointer, s->exclude_ranges, &e->n_ranges, err);
+    }
+    *ret_known = false;
+    return QD_OK;
+}
+
 static enum qd_code set_list(struct worker_spec *s, const char *pointer, const json_t *value,
                              bool *ret_known, struct qd_error *err)
 {
-    struct qc_options *o = &s->options;
     *ret_known = true;
-    if (strcmp(pointer, "/exclude/nodes") == 0) {
-        o->exclude_nodes = s->exclude_nodes;
-        return parse_names(value, pointer, s->exclude_nodes, &o->n_exclude_nodes, err);
-    }
-    if (strcmp(pointer, "/exclude/types") == 0) {
-        o->exclude_types = s->exclude_types;
-        return parse_names(value, pointer, s->exclude_types, &o->n_exclude_types, err);
+    if (strncmp(pointer, "/exclude/", strlen("/exclude/")) == 0) {
+        return set_exclude(s, pointer, value, ret_known, err);
     }
     if (strcmp(pointer, "/preprocess/mean") == 0) {
         return parse_channels(value, pointer, s->preprocess.mean, &s->preprocess.n_mean, err);

@@ -16,6 +16,8 @@ struct worker_spec {
     struct qc_preprocess preprocess;
     const char *exclude_nodes[WORKER_SPEC_MAX_NAMES]; /* borrowed from the JSON value */
     const char *exclude_types[WORKER_SPEC_MAX_NAMES];
+    const char *exclude_patterns[WORKER_SPEC_MAX_NAMES];
+    struct qc_exclude_range exclude_ranges[WORKER_SPEC_MAX_NAMES];
 };
 
 /* Defaults plus what `config` (an object, may be NULL) says. The spec borrows strings of config,

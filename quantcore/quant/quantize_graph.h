@@ -36,9 +36,6 @@ struct qc_quantized_graph {
     int *node;               /* [f32 n_nodes] index of the same node here */
     int *quantized;          /* [f32 n_values] index of the u8 value, -1 if nobody reads one */
     struct qc_quantized_weights **weights; /* [f32 n_nodes] NULL for nodes without */
-    int n_dead_channels;     /* weights' scales raised to the floor */
-    int n_f32_biases;        /* left in f32: too large for the model's own weight scales */
-    int n_raised_scales;     /* weights' scales raised to fit a bias into s32 */
 };
 
 /* pairs: [n_values] from qc_quantize_plan_pairs. channel_mean[v], n_channels[v]: E[x] along

@@ -101,10 +101,10 @@ static enum qd_code settle_bias(struct qc_builder *b, const struct qc_node *n,
                 qc_bias_correct(n, w, b->channel_mean[x], (size_t)b->n_channels[x], bias, err));
         }
         int raised = qc_bias_make_room(bias, n_out, b->pairs[x].scale, w);
-        b->result->n_raised_scales += raised;
         if (raised == 0) {
             break;
         }
+        w->n_raised = raised > w->n_raised ? raised : w->n_raised;
     }
     return QD_OK;
 }
@@ -226,7 +226,7 @@ static bool bias_scale_fits(const struct qc_builder *b, const struct qc_imported
     const struct qc_tensor *code = b->old->values[c->code].constant;
     size_t n_scales = qc_shape_elements(&scale->shape);
     if (code->dtype != QC_S32 || qc_shape_elements(&code->shape) != n_out ||
-        !all_zero(b->old, c->zero_point)) {
+        (n_scales != 1 && n_scales != n_out) || !all_zero(b->old, c->zero_point)) {
         return false;
     }
     for (size_t i = 0; i < n_out; i++) {
@@ -265,7 +265,7 @@ static enum qd_code make_bias(struct qc_builder *b, const struct qc_node *n,
     if (w->imported) {
         read_bias(qc_node_constant(b->old, n, 2), bias, n_out);
         if (!qc_bias_has_room(bias, n_out, s_x, w)) {
-            b->result->n_f32_biases++;
+            w->f32_bias = true;
             return QD_OK;
         }
     } else {
@@ -300,7 +300,6 @@ enum qd_code qc_builder_add_parameters(struct qc_builder *b, int i, int *ret_wei
             source, o->weights_per_channel ? qc_weights_axis(n, source) : -1, b->arena, w, err));
     }
     b->result->weights[i] = w;
-    b->result->n_dead_channels += w->n_dead;
     bool correct = o->bias_correction && !w->imported && n->op != QC_OP_MATMUL &&
                    b->channel_mean != NULL && b->channel_mean[x] != NULL;
     if (has_bias || correct) {

@@ -36,7 +36,8 @@ QD_MUST_CHECK enum qd_code qc_builder_convert(struct qc_builder *b, int op, cons
                                               const char *name, int x, int scale, int zero_point,
                                               int axis, int *ret, struct qd_error *err);
 /* Weights and bias of integer node i of the old graph; ret_bias -1 when it has and needs none.
- * Weights and biases that the model had as integers stay as they are. */
+ * Weights and biases that the model had as integers stay as they are; an f32 bias that is too large
+ * for such weights' scales stays f32. */
 QD_MUST_CHECK enum qd_code qc_builder_add_parameters(struct qc_builder *b, int i,
                                                      int *ret_weights, int *ret_bias,
                                                      struct qd_error *err);

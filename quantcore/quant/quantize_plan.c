@@ -105,48 +105,23 @@ static bool moves_elements(const struct qc_graph *g, const struct qc_node *n)
     return true;
 }
 
-static bool in_list(const char *name, const char *const *list, int n)
-{
-    for (int i = 0; i < n; i++) {
-        if (strcmp(name, list[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static enum qd_code check_excluded(const struct qc_graph *g, const char *const *list, int n_list,
-                                   bool types, struct qd_error *err)
-{
-    for (int k = 0; k < n_list; k++) {
-        bool found = types && qc_op_find(list[k], "") >= 0;
-        for (int i = 0; i < g->n_nodes && !found; i++) {
-            const char *name = types ? g->nodes[i].op_type : g->nodes[i].name;
-            found = strcmp(name, list[k]) == 0;
-        }
-        if (!found) {
-            return qd_fail_on(err, QD_INVALID, list[k], "excluded %s '%s': there is none",
-                              types ? "operator type" : "node", list[k]);
-        }
-    }
-    return QD_OK;
-}
-
+/* excluded: why the user keeps it in f32, or NULL. */
 static enum qd_code first_reason(const struct qc_quantize_plan *plan, const struct qc_node *n,
-                                 struct qd_arena *arena, const char **ret, struct qd_error *err)
+                                 const char *excluded, struct qd_arena *arena, const char **ret,
+                                 struct qd_error *err)
 {
-    const struct qc_quantize_options *o = &plan->options;
+    const char *automatic = qc_automatic_exclusion(n);
     const char *why = NULL;
     if (n->shape_only || (flags_of(n) & QC_IS_SHAPE) != 0) {
-        *ret = "shape arithmetic";
-    } else if (in_list(n->name, o->exclude_nodes, o->n_exclude_nodes)) {
-        *ret = "excluded by name";
-    } else if (in_list(n->op_type, o->exclude_types, o->n_exclude_types)) {
-        *ret = "excluded by operator type";
-    } else if ((flags_of(n) & QC_IS_NOQ) != 0) {
-        return qd_arena_printf(arena, ret, err, "%s is never quantized", n->op_type);
+        *ret = "automatic: shape arithmetic";
+    } else if (excluded != NULL) {
+        *ret = excluded;
     } else if ((flags_of(n) & QC_IS_PASS) != 0) {
         *ret = moves_elements(plan->graph, n) ? "" : "computes on the elements that it moves";
+    } else if ((flags_of(n) & QC_IS_QUANT) == 0 && automatic != NULL) {
+        *ret = automatic;
+    } else if ((flags_of(n) & QC_IS_NOQ) != 0) {
+        return qd_arena_printf(arena, ret, err, "automatic: %s is never quantized", n->op_type);
     } else if ((flags_of(n) & QC_IS_QUANT) == 0) {
         return qd_arena_printf(arena, ret, err, "%s has no integer form", n->op_type);
     } else {
@@ -197,7 +172,7 @@ static void leave_tail(struct qc_quantize_plan *plan, const bool *reaches)
         if (qc_is_product(n)) {
             plan->keeps_f32[i] = true;
         } else {
-            plan->reason[i] = "behind the last Conv, Gemm or MatMul";
+            plan->reason[i] = "automatic: behind the last Conv, Gemm or MatMul";
         }
     }
 }
@@ -363,17 +338,16 @@ enum qd_code qc_quantize_plan_new(const struct qc_graph *g,
     bool *reaches = NULL;
     bool *quantized = NULL;
     int *uses = NULL;
+    const char **excluded = NULL;
     size_t values = (size_t)g->n_values;
-    QD_TRY(check_excluded(g, options->exclude_nodes, options->n_exclude_nodes, false, err));
-    QD_TRY(check_excluded(g, options->exclude_types, options->n_exclude_types, true, err));
     QD_TRY(new_plan(g, options, arena, &plan, err));
+    QD_TRY(qd_arena_array(arena, (size_t)g->n_nodes, sizeof(*excluded), &excluded, err));
+    QD_TRY(qc_exclude_nodes(&options->exclude, g, arena, excluded, err));
     QD_TRY(qd_arena_array(arena, values, sizeof(*reaches), &reaches, err));
     QD_TRY(qd_arena_array(arena, values, sizeof(*quantized), &quantized, err));
     for (int i = 0; i < g->n_nodes; i++) {
-        const struct qc_node *n = &g->nodes[i];
-        plan->excluded[i] = in_list(n->name, options->exclude_nodes, options->n_exclude_nodes) ||
-                            in_list(n->op_type, options->exclude_types, options->n_exclude_types);
-        QD_TRY(first_reason(plan, n, arena, &plan->reason[i], err));
+        plan->excluded[i] = excluded[i] != NULL;
+        QD_TRY(first_reason(plan, &g->nodes[i], excluded[i], arena, &plan->reason[i], err));
     }
     QD_TRY(count_uses(g, arena, &uses, err));
     take_pairs(plan, uses);

@@ -25,15 +25,13 @@
 #include "quantcore/calib/calibrator.h"
 #include "quantcore/graph/op_table.h"
 #include "quantcore/passes/pass_import_qdq.h"
+#include "quantcore/quant/quantize_exclude.h"
 
 struct qc_quantize_options {
     bool weights_per_channel;    /* else one scale a tensor */
     bool bias_correction;
     bool quantize_last_output;
-    const char *const *exclude_nodes;
-    int n_exclude_nodes;
-    const char *const *exclude_types;
-    int n_exclude_types;
+    struct qc_exclude exclude;   /* lists are borrowed */
     const struct qc_import *import; /* what the model carried, borrowed; may be NULL */
 };
 
@@ -42,7 +40,7 @@ struct qc_quantize_plan {
     struct qc_quantize_options options;
     bool *integer;        /* [n_nodes] runs on integers (element-moving ones included) */
     const char **reason;  /* [n_nodes] why not; "" for integer nodes */
-    bool *excluded;       /* [n_nodes] by name or type */
+    bool *excluded;       /* [n_nodes] by the user */
     bool *keeps_f32;      /* [n_nodes] an integer Conv, Gemm or MatMul that gives f32 */
     int *group;           /* [n_values] root of the value's group; -1: not quantized */
     struct qc_qparams *imported; /* [n_values] the model's own pair; scale 0: none */
@@ -52,7 +50,7 @@ struct qc_quantize_plan {
     int n_integer, n_f32; /* nodes that execute */
 };
 
-/* Excluded names that no node has, and types that none has, are QD_INVALID. */
+/* QD_INVALID as qc_exclude_nodes. */
 QD_MUST_CHECK enum qd_code qc_quantize_plan_new(const struct qc_graph *g,
                                                 const struct qc_quantize_options *options,
                                                 struct qd_arena *arena,

@@ -12,6 +12,8 @@ struct qc_quantized_weights {
     int n_scales;
     float *scale;                   /* n_scales, > 0 */
     int n_dead;                     /* channels whose scale was raised to the floor */
+    int n_raised;                   /* scales raised so that the bias fits 32 bits */
+    bool f32_bias;                  /* the bias stays f32: see qc_builder_add_parameters */
     bool imported;                  /* codes and scales are the model's own: never changed */
 };
 

@@ -22,8 +22,8 @@ static bool same(const struct worker_spec *a, const struct worker_spec *b)
     return strcmp(a->name, b->name) == 0 && x->calibrator == y->calibrator &&
            x->bins == y->bins && x->batch_size == y->batch_size &&
            x->max_samples == y->max_samples && x->memory_limit == y->memory_limit &&
-           x->n_exclude_nodes == y->n_exclude_nodes && x->holdout == y->holdout &&
-           x->n_exclude_types == y->n_exclude_types && x->isa == y->isa &&
+           x->exclude.n_nodes == y->exclude.n_nodes && x->holdout == y->holdout &&
+           x->exclude.n_types == y->exclude.n_types && x->isa == y->isa &&
            a->preprocess.n_mean == b->preprocess.n_mean &&
            a->preprocess.n_std == b->preprocess.n_std &&
            a->preprocess.crop_height == b->preprocess.crop_height;

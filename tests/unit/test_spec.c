@@ -33,7 +33,8 @@ START_TEST(parse__every_kind_of_field__set)
     const char *text =
         "{\"name\":\"resnet20\",\"isa\":\"avx2\",\"calibration\":{\"calibrator\":\"js\","
         "\"max_percentile\":0.9999,\"batch_size\":4},\"weights\":{\"bias_correction\":false},"
-        "\"exclude\":{\"nodes\":[\"conv1\",\"fc\"],\"types\":[\"Add\"]},"
+        "\"exclude\":{\"nodes\":[\"conv1\",\"fc\"],\"types\":[\"Add\"],"
+        "\"patterns\":[\"head*\"],\"ranges\":[{\"from\":\"a\",\"to\":\"b\"}]},"
         "\"preprocess\":{\"scale\":0.5,\"mean\":[1,2,3],\"std\":2,\"channel_order\":\"bgr\"}}";
     ck_assert_int_eq(parse(text, &s, &c, &err), QD_OK);
     ck_assert_str_eq(s.name, "resnet20");
@@ -41,8 +42,15 @@ START_TEST(parse__every_kind_of_field__set)
     ck_assert_int_eq(s.options.isa, QC_ISA_AVX2);
     ck_assert_int_eq(s.options.batch_size, 4);
     ck_assert(!s.options.bias_correction);
-    ck_assert_int_eq(s.options.n_exclude_nodes, 2);
-    ck_assert_str_eq(s.options.exclude_nodes[1], "fc");
+    ck_assert_int_eq(s.options.exclude.n_nodes, 2);
+    ck_assert_str_eq(s.options.exclude.nodes[1], "fc");
+    ck_assert_int_eq(s.options.exclude.n_types, 1);
+    ck_assert_str_eq(s.options.exclude.types[0], "Add");
+    ck_assert_int_eq(s.options.exclude.n_patterns, 1);
+    ck_assert_str_eq(s.options.exclude.patterns[0], "head*");
+    ck_assert_int_eq(s.options.exclude.n_ranges, 1);
+    ck_assert_str_eq(s.options.exclude.ranges[0].from, "a");
+    ck_assert_str_eq(s.options.exclude.ranges[0].to, "b");
     ck_assert_int_eq(s.preprocess.n_mean, 3);
     ck_assert_int_eq(s.preprocess.n_std, 1);
     ck_assert(s.preprocess.has_scale && s.preprocess.bgr);
@@ -62,6 +70,13 @@ static const struct {
     {"{\"name\":\"../x\"}", "/name", QD_INVALID},
     {"{\"preprocess\":{\"std\":[1,0]}}", "/preprocess/std", QD_INVALID},
     {"{\"exclude\":{\"nodes\":[1]}}", "/exclude/nodes", QD_INVALID},
+    {"{\"exclude\":{\"patterns\":\"*\"}}", "/exclude/patterns", QD_INVALID},
+    {"{\"exclude\":{\"names\":[]}}", "/exclude/names", QD_INVALID},
+    {"{\"exclude\":{\"ranges\":{}}}", "/exclude/ranges", QD_INVALID},
+    {"{\"exclude\":{\"ranges\":[{\"from\":\"a\"}]}}", "/exclude/ranges", QD_INVALID},
+    {"{\"exclude\":{\"ranges\":[{\"from\":\"a\",\"to\":1}]}}", "/exclude/ranges", QD_INVALID},
+    {"{\"exclude\":{\"ranges\":[{\"from\":\"a\",\"to\":\"b\",\"by\":\"c\"}]}}", "/exclude/ranges",
+     QD_INVALID},
     {"{\"calibration\":{\"max_percentile\":0.2}}", "max_percentile", QD_INVALID},
     {"{\"a\":", "", QD_INVALID},
     {"{\"name\":\"a\",\"name\":\"b\"}", "", QD_INVALID},
