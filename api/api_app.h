@@ -11,6 +11,7 @@ struct api_app {
     int64_t started_ms;  /* wall clock, ms since the Unix epoch */
     uint64_t body_max;   /* bytes of one upload */
     struct store *store;
+    struct api_idempotency *in_progress; /* requests that have a key; NULL at first */
     struct worker_pool *pool; /* its children check submissions; NULL: nobody checks */
     /* A job was queued; a job became canceling and its child is to end. May be NULL. */
     void (*on_queued)(void *context);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/api_app.h"
+#include "api/api_idempotency.h"
 #include "api/api_jobs.h"
 #include "api/api_respond.h"
 #include "api/api_server.h"
@@ -106,6 +107,7 @@ enum qd_code api_submit_begin(struct api_request *request, struct qd_error *err)
         return api_request_fail(request, err, 503, "draining", QD_TIMED_OUT,
                                 "the daemon is stopping");
     }
+    QD_TRY(api_idempotency_enter(request, err));
     QD_TRY(store_blobs_check_space(
         blobs, request->body_size != UINT64_MAX ? request->body_size : 0, err));
     struct submission *s = calloc(1, sizeof(*s));
@@ -142,6 +144,7 @@ static void discard_blobs(struct api_request *request, const struct submission *
 void api_submit_done(struct api_request *request)
 {
     struct submission *s = request->state;
+    api_idempotency_leave(request);
     if (s != NULL) {
         store_blob_writer_free(s->writer);
         api_upload_free(s->upload);
@@ -175,33 +178,6 @@ static void hash_request(const struct submission *s, char ret[STORE_SHA256_SIZE]
     }
 }
 
-/* Idempotency-Key, quoted or not: 1 to 200 printable ASCII bytes. NULL when there is none. */
-static enum qd_code idempotency_key(struct api_request *request, const char **ret,
-                                    struct qd_error *err)
-{
-    const char *text = api_request_header(request, "Idempotency-Key");
-    *ret = NULL;
-    if (text == NULL) {
-        return QD_OK;
-    }
-    size_t n = strlen(text);
-    if (n >= 2 && text[0] == '"' && text[n - 1] == '"') {
-        text++;
-        n -= 2;
-    }
-    bool bad = n == 0 || n > 200;
-    for (size_t i = 0; i < n; i++) {
-        bad |= text[i] <= 0x20 || text[i] >= 0x7f;
-    }
-    if (bad) {
-        return qd_fail_on(err, QD_INVALID, "Idempotency-Key",
-                          "Idempotency-Key has %zu bytes or others than visible ASCII; 1 to 200 "
-                          "are allowed",
-                          n);
-    }
-    return qd_arena_string(&request->arena, text, n, ret, err);
-}
-
 static enum qd_code check_parts(const struct submission *s, struct qd_error *err)
 {
     size_t models = 0, calibrations = 0;
@@ -225,7 +201,7 @@ static enum qd_code create(struct api_request *request, const struct submission 
                                 .config = config,
                                 .inputs = s->inputs,
                                 .n_inputs = s->n_inputs};
-    QD_TRY(idempotency_key(request, &job.idempotency_key, err));
+    QD_TRY(api_idempotency_key(request, &job.idempotency_key, err));
     hash_request(s, hash);
     job.request_hash = job.idempotency_key != NULL ? hash : NULL;
     enum qd_code code = store_job_create(api_store_of(request), &job, &request->arena, ret,

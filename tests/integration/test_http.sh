@@ -231,6 +231,33 @@ test_refused_bodies() {
     same 'alive after refusals' 200 "$status"
 }
 
+# The same key while the first request still arrives; later it is free again.
+test_idempotency() {
+    local form='Content-Type: multipart/form-data; boundary=bound\r\n'
+    exec 4<> "/dev/tcp/127.0.0.1/$port"
+    printf "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nIdempotency-Key: \"k-1\"\r\nContent-Length: 1000\r\n$form\r\n--bound\r\n" >&4
+    for _ in $(seq 50); do
+        ask -H 'Idempotency-Key: k-1' -F model=x "$url/v1/jobs"
+        [ "$status" = 409 ] && break
+        sleep 0.1
+    done
+    same 'same key while the first is under way' 409 "$status"
+    holds 'its code' "$work/body" '"code":"idempotency_in_progress"'
+    ask -H 'Idempotency-Key: k-2' -F model=x "$url/v1/jobs"
+    same 'another key' 400 "$status"
+    ask -F model=x "$url/v1/jobs"
+    same 'no key' 400 "$status"
+    exec 4>&-
+    for _ in $(seq 50); do
+        ask -H 'Idempotency-Key: k-1' -F model=x "$url/v1/jobs"
+        [ "$status" = 400 ] && break
+        sleep 0.1
+    done
+    same 'the first one is gone' 400 "$status"
+    ask -H 'Idempotency-Key: a b' -H 'Expect: 100-continue' -F model=x "$url/v1/jobs"
+    same 'a bad key is refused at the headers' 400 "$status"
+}
+
 test_slow() {
     start --header-timeout 1 --body-max 1M
     test_refused_bodies
@@ -277,6 +304,7 @@ test_operations
 test_problems
 test_content
 test_strictness
+test_idempotency
 test_command_line
 kill -TERM "$pid"
 ended 10
