@@ -11,12 +11,13 @@
 #include "worker/worker_inputs.h"
 #include "worker/worker_report.h"
 #include "worker/worker_spec.h"
+#include "worker/worker_table_read.h"
 #include "worker/worker_threads.h"
 
 #define MAX_FILES 64
 
 struct quantize {
-    const char *model_path, *config_path, *output, *labels;
+    const char *model_path, *config_path, *output, *labels, *table_path;
     struct worker_file calibration[MAX_FILES], validation[MAX_FILES];
     int n_calibration, n_validation, n_threads;
     bool table_format[WORKER_TABLE_FORMAT_COUNT]; /* json and csv always */
@@ -32,8 +33,10 @@ struct quantize {
 static const char usage[] =
     "usage: quantd quantize MODEL --calibration DATA [--calibration DATA ...] --output DIR\n"
     "           [--validation DATA ...] [--labels FILE] [--config JOB.json] [--threads N]\n"
-    "           [--table-format ncnn,tensorrt,ort,aimet]\n"
-    "DATA: .npy, .npz, IDX (.gz), or tar/zip of PNG, JPEG or .npy\n";
+    "           [--table FILE] [--table-format ncnn,tensorrt,ort,aimet]\n"
+    "DATA: .npy, .npz, IDX (.gz), or tar/zip of PNG, JPEG or .npy\n"
+    "--table: scales that win over calibration: calibration.json of another run, a TensorRT\n"
+    "calibration cache, an ncnn table\n";
 
 static bool add_file(struct worker_file *files, int *n)
 {
@@ -88,6 +91,7 @@ static bool parse_arguments(struct quantize *q, int argc, char **argv)
                                             {"config", required_argument, NULL, 'f'},
                                             {"threads", required_argument, NULL, 't'},
                                             {"output", required_argument, NULL, 'o'},
+                                            {"table", required_argument, NULL, 'b'},
                                             {"table-format", required_argument, NULL, 'T'},
                                             {NULL, 0, NULL, 0}};
     bool good = true;
@@ -109,6 +113,9 @@ static bool parse_arguments(struct quantize *q, int argc, char **argv)
             break;
         case 't':
             good = parse_threads(q);
+            break;
+        case 'b':
+            q->table_path = optarg;
             break;
         case 'T':
             good = parse_table_formats(q);
@@ -176,11 +183,27 @@ static void release_model(void *ctx)
     qd_arena_done(&q->model_arena);
 }
 
+static enum qd_code load_table(struct quantize *q, struct qc_job *job, struct qd_error *err)
+{
+    struct qd_bytes text;
+    struct worker_table table;
+    struct qc_table_row *rows = NULL;
+    if (q->table_path == NULL) {
+        return QD_OK;
+    }
+    QD_TRY(cmd_read_file(q->table_path, &q->arena, &text, err));
+    QD_TRY(worker_table_read(text, q->table_path, &q->arena, &table, err));
+    QD_TRY(worker_table_scales(&table, &q->arena, &rows, &job->n_table, err));
+    job->table = rows;
+    return QD_OK;
+}
+
 static enum qd_code run_pipeline(struct quantize *q, struct qd_error *err)
 {
     struct qc_job job = {.release_model = release_model, .release_ctx = q};
     QD_TRY(load_config(q, err));
     QD_TRY(cmd_read_file(q->model_path, &q->model_arena, &job.model, err));
+    QD_TRY(load_table(q, &job, err));
     QD_TRY(open_readers(q, job.model, err));
     QD_TRY(worker_threads_new(q->n_threads, &q->threads, err));
     job.calibration = q->calibration_reader;

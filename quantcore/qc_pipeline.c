@@ -86,6 +86,21 @@ static enum qd_code init_feeds(struct qc_pipeline *p, struct qd_error *err)
     return QD_OK;
 }
 
+/* The plan once more, with the pairs of the job's table. */
+static enum qd_code take_table(struct qc_pipeline *p, struct qc_quantize_options *q,
+                               struct qd_error *err)
+{
+    if (p->import != NULL) {
+        return qd_fail(err, QD_INVALID, "the network is quantized already, by its own scales: a "
+                                        "calibration table cannot replace them");
+    }
+    p->report->n_table = p->job->n_table;
+    QD_TRY(qc_table_import(p->plan, p->job->table, p->job->n_table, p->arena, &p->import,
+                           &p->report->n_table_unused, err));
+    q->import = p->import;
+    return qc_quantize_plan_new(p->graph, q, p->arena, &p->plan, err);
+}
+
 static enum qd_code make_plan(struct qc_pipeline *p, struct qd_error *err)
 {
     const struct qc_options *o = p->options;
@@ -99,7 +114,7 @@ static enum qd_code make_plan(struct qc_pipeline *p, struct qd_error *err)
         return qd_fail(err, QD_INVALID, "nothing in the network can be quantized: %d operators, "
                        "all of them stay in f32", p->plan->n_f32);
     }
-    return QD_OK;
+    return p->job->n_table > 0 ? take_table(p, &q, err) : QD_OK;
 }
 
 static enum qd_code make_observer(struct qc_pipeline *p, struct qd_error *err)

@@ -10,6 +10,7 @@
 #include "quantcore/data/reader.h"
 #include "quantcore/kernels/qc_kernels.h"
 #include "quantcore/quant/quantize_exclude.h" /* struct qc_exclude */
+#include "quantcore/quant/quantize_table.h"   /* struct qc_table_row */
 
 enum qc_phase {
     QC_PHASE_VALIDATING, QC_PHASE_FOLDING, QC_PHASE_WEIGHTS, QC_PHASE_PASS1, QC_PHASE_PASS2,
@@ -67,6 +68,8 @@ struct qc_job {
     void *release_ctx;
     struct qc_reader *calibration; /* borrowed; rewound as needed */
     struct qc_reader *validation;  /* may be NULL; may carry labels */
+    const struct qc_table_row *table; /* scales that win over calibration; borrowed */
+    size_t n_table;                /* 0: none. QD_INVALID with a network that has its own */
     struct qc_threads threads;
     struct qc_progress progress;   /* step may be NULL */
 };
@@ -75,7 +78,8 @@ struct qc_job {
 struct qc_calibration_row {
     const char *tensor, *op_type; /* op_type of the producer, "Input" for a network input */
     const char *dtype;            /* "u8", "s8" */
-    const char *source;           /* "calibrated", "imported": the model's own scale */
+    const char *source;           /* "calibrated", "imported": the scale of the model
+                                     or of the job's table */
     float scale;
     int32_t zero_point;
     double lo, hi;                /* the chosen range */
@@ -133,7 +137,9 @@ struct qc_report {
     const char **warnings;
     int n_warnings;
     int n_nodes_int8, n_nodes_f32;
-    int n_imported_tensors;       /* activations with the scale that the model gave them */
+    int n_imported_tensors;       /* activations with the scale that the model or the job's
+                                     table gave them */
+    size_t n_table, n_table_unused; /* rows of the job's table; those for no quantized tensor */
     int n_imported_constants;     /* weights, biases … that were integers in the model */
     bool gate_passed;
 };

@@ -161,7 +161,11 @@ char *worker_report_text(const struct qc_report *report)
             report->model_name, report->size_in, report->size_out,
             (double)report->size_in / (double)(report->size_out > 0 ? report->size_out : 1),
             report->n_nodes_int8, report->n_nodes_f32);
-    if (report->n_imported_tensors + report->n_imported_constants > 0) {
+    if (report->n_table > 0) {
+        fprintf(out, "from the calibration table: the scales of %d tensors; %zu of its %zu rows "
+                     "name none that is quantized\n",
+                report->n_imported_tensors, report->n_table_unused, report->n_table);
+    } else if (report->n_imported_tensors + report->n_imported_constants > 0) {
         fprintf(out, "kept from the model: the scales of %d tensors, %d integer constants\n",
                 report->n_imported_tensors, report->n_imported_constants);
     }

@@ -130,6 +130,33 @@ enum qd_code worker_table_from_report(const struct qc_report *report, struct qd_
     return QD_OK;
 }
 
+enum qd_code worker_table_scales(const struct worker_table *table, struct qd_arena *arena,
+                                 struct qc_table_row **ret, size_t *ret_n, struct qd_error *err)
+{
+    struct qc_table_row *rows = NULL;
+    size_t n = table->n_rows, at = 0;
+    for (size_t i = 0; i < table->n_rows; i++) {
+        n += table->rows[i].n_shared;
+    }
+    QD_TRY(qd_arena_array(arena, n, sizeof(*rows), &rows, err));
+    for (size_t i = 0; i < table->n_rows; i++) {
+        const struct worker_table_row *r = &table->rows[i];
+        struct qc_table_row row = {.tensor = r->tensor,
+                                   .layer = r->layer,
+                                   .scale = r->scale,
+                                   .zero_point = r->zero_point,
+                                   .is_s8 = r->dtype == WORKER_TABLE_S8};
+        rows[at++] = row;
+        for (size_t k = 0; k < r->n_shared; k++) {
+            row.tensor = r->shared[k];
+            rows[at++] = row;
+        }
+    }
+    *ret = rows;
+    *ret_n = at;
+    return QD_OK;
+}
+
 /* --- csv --------------------------------------------------------------------------------------
  */
 

@@ -48,7 +48,7 @@ struct worker_table_row {
     const char *tensor;  /* NULL in a table read from ncnn, which names layers */
     const char *layer;   /* ncnn only: the layer whose input this is, else NULL */
     const char *op_type; /* of the producer, "Input" for a network's input */
-    const char *source;  /* "calibrated", "imported"; NULL in a table that was read */
+    const char *source;  /* "calibrated", "imported"; NULL: not known */
     enum worker_table_dtype dtype;
     float scale;         /* > 0, finite */
     int32_t zero_point;  /* within dtype */
@@ -100,6 +100,13 @@ QD_MUST_CHECK enum qd_code worker_table_from_report(const struct qc_report *repo
                                                     struct qd_arena *arena,
                                                     struct worker_table *ret,
                                                     struct qd_error *err);
+
+/* The activations as scales for a job (qc_job.table), each shared tensor with a row of its own;
+ * the names are borrowed from the table. */
+QD_MUST_CHECK enum qd_code worker_table_scales(const struct worker_table *table,
+                                               struct qd_arena *arena,
+                                               struct qc_table_row **ret, size_t *ret_n,
+                                               struct qd_error *err);
 
 /* *ret_text is malloc'ed, followed by a NUL that *ret_size does not count; the caller frees it.
  * QD_INVALID: a name that the format cannot hold (see above), or ncnn for a table whose layers'

@@ -141,6 +141,16 @@ static json_t *aimet_entry(const struct worker_table_row *r)
     return list;
 }
 
+/* Readers of both insist on numbers. */
+static enum qd_code check_range(const struct worker_table_row *r, struct qd_error *err)
+{
+    return isfinite((float)low_end(r)) && isfinite((float)high_end(r))
+               ? QD_OK
+               : qd_fail_on(err, QD_INVALID, r->tensor,
+                            "range [%g, %g] of tensor '%.200s' does not fit f32", low_end(r),
+                            high_end(r), r->tensor);
+}
+
 static enum qd_code add_tensors(const struct worker_table *table, json_t *to,
                                 json_t *(*entry)(const struct worker_table_row *),
                                 struct qd_error *err)
@@ -151,6 +161,7 @@ static enum qd_code add_tensors(const struct worker_table *table, json_t *to,
             return qd_fail_on(err, QD_INVALID, r->layer,
                               "layer '%.200s' of an ncnn table names no tensor", r->layer);
         }
+        QD_TRY(check_range(r, err));
         if (json_object_set_new(to, r->tensor, entry(r)) != 0) {
             return not_written(r->tensor, err);
         }

@@ -140,6 +140,7 @@ static enum qd_code read_row(const json_t *row, struct place at, struct qd_arena
     QD_TRY(get_text(row, at, "layer", false, arena, &r->layer, err));
     QD_TRY(get_text(row, at, "tensor", r->layer == NULL, arena, &r->tensor, err));
     QD_TRY(get_text(row, at, "op_type", false, arena, &r->op_type, err));
+    QD_TRY(get_text(row, at, "source", false, arena, &r->source, err));
     QD_TRY(get_text(row, at, "dtype", true, arena, &dtype, err));
     if (!worker_table_dtype_from_name(dtype, &r->dtype)) {
         return qd_fail(err, QD_INVALID, "%s/%zu/dtype is '%.40s', allowed: u8, s8", at.list,

@@ -11,6 +11,7 @@ static const char *const pool[] = {"pool"};
 static const struct worker_table_row rows[] = {
     {.tensor = "x",
      .op_type = "Input",
+     .source = "calibrated",
      .dtype = WORKER_TABLE_U8,
      .scale = 0.5f,
      .zero_point = 128,
@@ -227,7 +228,7 @@ START_TEST(write__json__golden_values)
         "{\"format\":\"quantd-calibration-1\",\"tensors\":["
         "{\"tensor\":\"x\",\"op_type\":\"Input\",\"dtype\":\"u8\",\"scale\":0.5,"
         "\"zero_point\":128,\"lo\":-64.0,\"hi\":63.5,\"min\":-60.0,\"max\":61.0,\"mean\":0.25,"
-        "\"std\":2.0,\"count\":1000,\"clipped_share\":0.125},"
+        "\"std\":2.0,\"count\":1000,\"clipped_share\":0.125,\"source\":\"calibrated\"},"
         "{\"tensor\":\"relu\",\"op_type\":\"Conv\",\"dtype\":\"u8\",\"scale\":0.25,"
         "\"zero_point\":0,\"lo\":0.0,\"hi\":63.75,\"min\":0.0,\"max\":70.0,\"mean\":null,"
         "\"std\":null,\"count\":2000,\"clipped_share\":null,\"shared\":[\"pool\"]},"
@@ -379,6 +380,35 @@ START_TEST(from_report__weights_and_shared_tensors__kept)
 }
 END_TEST
 
+START_TEST(write__range_beyond_f32__refused_where_numbers_are_needed)
+{
+    struct worker_table_row row = {.tensor = "t", .scale = 3e38f};
+    struct worker_table t = {&row, 1, NULL, 0};
+    char *text = NULL;
+    size_t size = 0;
+    ck_assert_int_eq(worker_table_write(&t, WORKER_TABLE_ORT, &text, &size, &err), QD_INVALID);
+    ck_assert_int_eq(worker_table_write(&t, WORKER_TABLE_AIMET, &text, &size, &err), QD_INVALID);
+    ck_assert_int_eq(worker_table_write(&t, WORKER_TABLE_TENSORRT, &text, &size, &err),
+                     QD_INVALID);
+    ck_assert_str_eq(err.subject, "t");
+}
+END_TEST
+
+START_TEST(scales__shared_tensors__rows_of_their_own)
+{
+    struct qc_table_row *scales = NULL;
+    size_t n = 0;
+    ck_assert_int_eq(worker_table_scales(&table, &arena, &scales, &n, &err), QD_OK);
+    ck_assert_uint_eq(n, 4);
+    ck_assert_str_eq(scales[0].tensor, "x");
+    ck_assert_int_eq(scales[0].zero_point, 128);
+    ck_assert(!scales[0].is_s8 && scales[0].scale == 0.5f);
+    ck_assert_str_eq(scales[2].tensor, "pool");
+    ck_assert(scales[2].scale == 0.25f);
+    ck_assert(scales[3].is_s8);
+}
+END_TEST
+
 /* --- round trips ------------------------------------------------------------------------------
  */
 
@@ -395,7 +425,7 @@ static bool same_real(double a, double b)
 static void assert_same_row(const struct worker_table_row *a, const struct worker_table_row *b)
 {
     ck_assert(same_text(a->tensor, b->tensor) && same_text(a->op_type, b->op_type) &&
-              same_text(a->layer, b->layer));
+              same_text(a->layer, b->layer) && same_text(a->source, b->source));
     ck_assert_int_eq(a->dtype, b->dtype);
     ck_assert(a->scale == b->scale);
     ck_assert_int_eq(a->zero_point, b->zero_point);
@@ -516,6 +546,8 @@ Suite *test_tables_suite(void)
     tcase_add_test(t, write__csv_name_of_a_formula__apostrophe_in_front);
     tcase_add_test(t, write__ncnn_without_weights_or_input__refused);
     tcase_add_test(t, format_from_name__all_and_unknown);
+    tcase_add_test(t, write__range_beyond_f32__refused_where_numbers_are_needed);
+    tcase_add_test(t, scales__shared_tensors__rows_of_their_own);
     tcase_add_test(t, from_report__weights_and_shared_tensors__kept);
     suite_add_tcase(s, t);
     t = tcase_create("read");
