@@ -8,7 +8,7 @@ struct worker_sandbox {
     const char *scratch;     /* the only folder that stays writable; NULL: none */
     int first_input_fd;      /* n_inputs descriptors from here may be opened again for reading */
     unsigned n_inputs;
-    uint64_t memory_limit;   /* RLIMIT_AS in bytes, 0: none */
+    uint64_t memory_limit;   /* RLIMIT_AS in bytes, 0: none; not under AddressSanitizer */
     uint64_t file_limit;     /* RLIMIT_FSIZE in bytes, 0: none */
     unsigned max_descriptors; /* RLIMIT_NOFILE, 0: as inherited */
 };
