@@ -462,7 +462,7 @@ static struct worker_check *start_check(const char *mode)
     struct store_blob_writer *w;
     char config[64], sha[STORE_SHA256_SIZE];
     uint64_t size;
-    s.check_deadline_s = 1;
+    s.check_deadline_s = strcmp(mode, "hang") == 0 ? 1 : 0; /* a sanitizer is slow */
     start(&s);
     OK(store_blob_writer_new(store_blobs_of(store), 0, 100, &w, &err));
     OK(store_blob_write(w, "hello", 5, &err));
