@@ -11,6 +11,7 @@
 #include "api/api_upload.h"
 #include "worker/worker_check.h"
 #include "worker/worker_spec.h"
+#include "worker/worker_table_read.h"
 
 #define CHECK_WAIT_S 60 /* for a free child that checks */
 
@@ -40,20 +41,23 @@ static const struct api_part_rule base_rules[] = {
     {"config", 1, WORKER_SPEC_MAX_BYTES}, {"model", 1, UINT64_MAX},
     {"model.data", 16, UINT64_MAX},       {"calibration", 2048, UINT64_MAX},
     {"validation", 1024, UINT64_MAX},     {"labels", 1, UINT64_MAX},
+    {"table", 1, WORKER_TABLE_MAX_BYTES},
 };
 
 static enum qd_code begin_part(void *arg, const struct api_part *part, struct qd_error *err)
 {
     struct submission *s = arg;
-    bool labels = strcmp(part->rule->name, "labels") == 0;
-    s->role = labels ? "validation" : part->rule->name;
+    const char *prefix = strcmp(part->rule->name, "labels") == 0  ? "labels/"
+                         : strcmp(part->rule->name, "table") == 0 ? "table/"
+                                                                  : "";
+    s->role = prefix[0] != '\0' ? "validation" : part->rule->name;
     if (strcmp(s->role, "config") == 0) {
         return QD_OK;
     }
     if (s->n_inputs == STORE_INPUTS_MAX) {
         return qd_fail(err, QD_LIMIT_EXCEEDED, "more than %d files", STORE_INPUTS_MAX);
     }
-    QD_TRY(qd_arena_printf(s->arena, &s->name, err, "%s%s", labels ? "labels/" : "",
+    QD_TRY(qd_arena_printf(s->arena, &s->name, err, "%s%s", prefix,
                            part->file_name[0] != '\0' ? part->file_name : part->rule->name));
     return store_blob_writer_new(s->blobs, 0, s->body_max, &s->writer, err);
 }

@@ -1,5 +1,4 @@
 /* The tables of a job: calibration in each of its forms, and what became of the layers. */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,32 +54,6 @@ static enum qd_code respond_rows(struct api_request *request, const char *id,
     return api_respond_json(request, 200, json_pack("{so}", "data", data), NULL, err);
 }
 
-/* All of fd, which it closes. */
-static enum qd_code read_blob(int fd, uint64_t size, struct qd_arena *arena, struct qd_bytes *ret,
-                              struct qd_error *err)
-{
-    uint8_t *data = NULL;
-    enum qd_code code =
-        size <= WORKER_TABLE_MAX_BYTES
-            ? qd_arena_alloc(arena, (size_t)size, &data, err)
-            : qd_fail(err, QD_LIMIT_EXCEEDED, "the calibration table has %llu bytes, allowed: %u",
-                      (unsigned long long)size, WORKER_TABLE_MAX_BYTES);
-    for (size_t at = 0; code == QD_OK && at < size;) {
-        ssize_t n = pread(fd, data + at, (size_t)size - at, (off_t)at);
-        if (n > 0) {
-            at += (size_t)n;
-        } else if (n == 0) {
-            code = qd_fail(err, QD_INTERNAL, "a blob of %llu bytes ends after %zu",
-                           (unsigned long long)size, at);
-        } else if (errno != EINTR) {
-            code = qd_fail_errno(err, errno, "read a blob");
-        }
-    }
-    (void)close(fd);
-    *ret = (struct qd_bytes){data, (size_t)size};
-    return code;
-}
-
 /* The other forms are made of the artifact calibration.json, which has what no column holds: the
  * scales of the weights. A child wrote it, so it is read like a stranger's. */
 static enum qd_code load_table(struct api_request *request, const char *id,
@@ -88,7 +61,6 @@ static enum qd_code load_table(struct api_request *request, const char *id,
 {
     struct store *store = api_store_of(request);
     struct store_artifact artifact;
-    struct qd_bytes text;
     int fd;
     uint64_t size;
     QD_TRY(store_artifact_get(store, id, worker_table_form(WORKER_TABLE_JSON)->file,
@@ -97,8 +69,8 @@ static enum qd_code load_table(struct api_request *request, const char *id,
         return qd_fail(err, QD_INTERNAL, "artifact '%s' has no valid address", artifact.name);
     }
     QD_TRY(store_blob_open(store_blobs_of(store), artifact.blob, &fd, &size, err));
-    QD_TRY(read_blob(fd, size, &request->arena, &text, err));
-    enum qd_code code = worker_table_read(text, artifact.name, &request->arena, ret, err);
+    enum qd_code code = worker_table_read_fd(fd, artifact.name, &request->arena, ret, err);
+    (void)close(fd);
     if (code == QD_INVALID || code == QD_UNSUPPORTED) { /* not the client's fault */
         return qd_fail(err, QD_INTERNAL, "job %.100s: %.500s", id, err->message);
     }

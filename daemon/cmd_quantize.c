@@ -185,14 +185,12 @@ static void release_model(void *ctx)
 
 static enum qd_code load_table(struct quantize *q, struct qc_job *job, struct qd_error *err)
 {
-    struct qd_bytes text;
     struct worker_table table;
     struct qc_table_row *rows = NULL;
     if (q->table_path == NULL) {
         return QD_OK;
     }
-    QD_TRY(cmd_read_file(q->table_path, &q->arena, &text, err));
-    QD_TRY(worker_table_read(text, q->table_path, &q->arena, &table, err));
+    QD_TRY(worker_table_read_file(q->table_path, q->table_path, &q->arena, &table, err));
     QD_TRY(worker_table_scales(&table, &q->arena, &rows, &job->n_table, err));
     job->table = rows;
     return QD_OK;

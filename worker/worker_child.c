@@ -12,6 +12,7 @@
 #include "worker/worker_report.h"
 #include "worker/worker_sandbox.h"
 #include "worker/worker_spec.h"
+#include "worker/worker_table_read.h"
 #include "worker/worker_threads.h"
 
 #define MAX_INPUTS 1100
@@ -25,6 +26,7 @@ struct child {
     struct worker_file calibration[MAX_INPUTS], validation[MAX_INPUTS];
     int n_calibration, n_validation;
     const char *labels;
+    struct worker_file table; /* path NULL: none */
     struct qd_bytes model;
     struct worker_spec spec;
     struct qd_arena arena;
@@ -71,6 +73,8 @@ static enum qd_code take_input(struct child *c, size_t i, const json_t *input,
     }
     if (strcmp(role, "calibration") == 0) {
         c->calibration[c->n_calibration++] = file;
+    } else if (strncmp(name, "table/", 6) == 0) {
+        c->table = (struct worker_file){file.path, name + 6};
     } else if (strncmp(name, "labels/", 7) == 0) {
         c->labels = file.path;
     } else {
@@ -172,6 +176,19 @@ static void unmap_model(void *ctx)
     }
 }
 
+static enum qd_code take_table(struct child *c, struct qc_job *job, struct qd_error *err)
+{
+    struct worker_table table;
+    struct qc_table_row *rows = NULL;
+    if (c->table.path == NULL) {
+        return QD_OK;
+    }
+    QD_TRY(worker_table_read_file(c->table.path, c->table.label, &c->arena, &table, err));
+    QD_TRY(worker_table_scales(&table, &c->arena, &rows, &job->n_table, err));
+    job->table = rows;
+    return QD_OK;
+}
+
 static enum qd_code run_job(struct child *c, struct qd_error *err)
 {
     bool check = strcmp(json_string_value(json_object_get(c->job, "type")), "check") == 0;
@@ -187,6 +204,7 @@ static enum qd_code run_job(struct child *c, struct qd_error *err)
                          .validation = c->validation_reader,
                          .threads = worker_threads_callback(c->threads),
                          .progress = {on_progress, c}};
+    QD_TRY(take_table(c, &job, err));
     if (check) {
         return qc_check(&job, &c->spec.options, &c->arena, &c->check, err);
     }

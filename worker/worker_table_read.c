@@ -1,8 +1,12 @@
 #include "worker/worker_table_read.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "worker/worker_table_names.h"
 #include "worker/worker_table_read_json.h"
@@ -353,4 +357,62 @@ enum qd_code worker_table_read(struct qd_bytes text, const char *name, struct qd
     }
     *ret = table;
     return QD_OK;
+}
+
+/* --- files ------------------------------------------------------------------------------------
+ */
+
+static enum qd_code read_fd(int fd, struct qd_arena *arena, struct qd_bytes *ret,
+                            struct qd_error *err)
+{
+    struct stat st;
+    uint8_t *data = NULL;
+    size_t at = 0;
+    if (fstat(fd, &st) != 0) {
+        return qd_fail_errno(err, errno, "look at it");
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return qd_fail(err, QD_INVALID, "is not a plain file");
+    }
+    if (st.st_size > (off_t)WORKER_TABLE_MAX_BYTES) {
+        return qd_fail(err, QD_LIMIT_EXCEEDED, "%lld bytes, allowed: %u", (long long)st.st_size,
+                       WORKER_TABLE_MAX_BYTES);
+    }
+    size_t size = (size_t)st.st_size;
+    QD_TRY(qd_arena_alloc(arena, size, &data, err));
+    while (at < size) {
+        ssize_t n = pread(fd, data + at, size - at, (off_t)at);
+        if (n > 0) {
+            at += (size_t)n;
+        } else if (n == 0) {
+            size = at; /* it became shorter */
+        } else if (errno != EINTR) {
+            return qd_fail_errno(err, errno, "read it");
+        }
+    }
+    *ret = (struct qd_bytes){data, size};
+    return QD_OK;
+}
+
+enum qd_code worker_table_read_fd(int fd, const char *name, struct qd_arena *arena,
+                                  struct worker_table *ret, struct qd_error *err)
+{
+    struct qd_bytes text;
+    enum qd_code code = read_fd(fd, arena, &text, err);
+    if (code != QD_OK) {
+        return qd_wrap(err, code, "calibration table '%.200s'", name);
+    }
+    return worker_table_read(text, name, arena, ret, err);
+}
+
+enum qd_code worker_table_read_file(const char *path, const char *name, struct qd_arena *arena,
+                                    struct worker_table *ret, struct qd_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a fifo would wait */
+    if (fd < 0) {
+        return qd_fail_errno(err, errno, "open calibration table '%.200s'", name);
+    }
+    enum qd_code code = worker_table_read_fd(fd, name, arena, ret, err);
+    (void)close(fd);
+    return code;
 }

@@ -26,4 +26,12 @@ QD_MUST_CHECK enum qd_code worker_table_read(struct qd_bytes text, const char *n
                                              struct qd_arena *arena, struct worker_table *ret,
                                              struct qd_error *err);
 
+/* The same from a file, which is not read when it is larger than WORKER_TABLE_MAX_BYTES. fd is
+ * borrowed, its position does not matter. */
+QD_MUST_CHECK enum qd_code worker_table_read_fd(int fd, const char *name, struct qd_arena *arena,
+                                                struct worker_table *ret, struct qd_error *err);
+QD_MUST_CHECK enum qd_code worker_table_read_file(const char *path, const char *name,
+                                                  struct qd_arena *arena,
+                                                  struct worker_table *ret, struct qd_error *err);
+
 #endif

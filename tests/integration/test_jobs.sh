@@ -79,6 +79,21 @@ ask "$url/v1/jobs/$id/calibration?format=ort"
 holds 'ONNX Runtime table' "$work/body" '"CLS": "TensorsData"'
 ask "$url/v1/jobs/$id/calibration?format=aimet"
 holds 'AIMET encodings' "$work/body" '"version": "0.6.1"'
+# That run's table as the scales of another: the same artifact.
+ask "$url/v1/jobs/$id/artifacts/calibration.json"
+cp "$work/body" "$work/table.json"
+ask -F "config=$config;type=application/json" "${parts[@]}" -F "table=@$work/table.json" "$url/v1/jobs"
+same 'submit with a table' 201 "$status"
+tabled=$(sed -nE 's/^\{"id":"([^"]*)".*/\1/p' "$work/body")
+await "$tabled"
+same 'the job with a table ended' succeeded "$state"
+ask "$url/v1/jobs/$tabled/artifacts/model.qdq.onnx"
+same 'the same artifact' "$(sha256sum < "$work/artifact")" "$(sha256sum < "$work/body")"
+ask -X DELETE "$url/v1/jobs/$tabled"
+printf 'TRT-8501-EntropyCalibration2\nimage: 7fc00000\n' > "$work/table.cache"
+ask -F "config=$config;type=application/json" "${parts[@]}" -F "table=@$work/table.cache" "$url/v1/jobs"
+same 'a bad table' 422 "$status"
+holds 'its line and value' "$work/body" 'line 2: scale 7fc00000 is -?nan'
 ask "$url/v1/jobs/$id/calibration?format=xml"
 same 'unknown format of the table' 400 "$status"
 holds 'what is allowed' "$work/body" "allowed: json, csv, ncnn, tensorrt, ort, aimet"

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "worker/worker_table_read.h"
 
@@ -177,6 +178,25 @@ START_TEST(read__memory_runs_out__says_so)
 }
 END_TEST
 
+START_TEST(read_file__missing_folder_too_large__refused)
+{
+    struct worker_table back;
+    char path[] = "/tmp/qd-table-XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, "conv 4\n", 7), 7);
+    ck_assert_int_eq(worker_table_read_file(path, "t", &arena, &back, &err), QD_OK);
+    ck_assert(back.rows[0].scale == 0.25f);
+    ck_assert_int_eq(ftruncate(fd, (off_t)WORKER_TABLE_MAX_BYTES + 1), 0);
+    ck_assert_int_eq(worker_table_read_file(path, "t", &arena, &back, &err), QD_LIMIT_EXCEEDED);
+    close(fd);
+    unlink(path);
+    ck_assert_int_eq(worker_table_read_file(path, "t", &arena, &back, &err), QD_NOT_FOUND);
+    ck_assert_ptr_nonnull(strstr(err.message, "calibration table 't'"));
+    ck_assert_int_eq(worker_table_read_file("/tmp", "t", &arena, &back, &err), QD_INVALID);
+}
+END_TEST
+
 Suite *test_tables_bad_suite(void)
 {
     Suite *s = suite_create("tables_bad");
@@ -185,6 +205,7 @@ Suite *test_tables_bad_suite(void)
     tcase_set_timeout(t, 30);
     tcase_add_loop_test(t, read__bad_input__named_with_its_place, 0, QD_COUNT_OF(wrong));
     tcase_add_test(t, read__over_a_limit__refused);
+    tcase_add_test(t, read_file__missing_folder_too_large__refused);
     tcase_add_test(t, read__memory_runs_out__says_so);
     suite_add_tcase(s, t);
     return s;
