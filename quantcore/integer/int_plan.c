@@ -1,72 +1,11 @@
 #include "quantcore/integer/int_plan.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "quantcore/integer/int_match.h"
 #include "quantcore/integer/int_shift.h"
 #include "quantcore/integer/int_table.h"
-
-static bool all_zero(const struct qc_tensor *t)
-{
-    for (size_t i = 0; i < qc_shape_elements(&t->shape); i++) {
-        if (qc_tensor_s64(t, i) != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Weights: DequantizeLinear of a constant s8 tensor, symmetric. Zero points may be absent (then
- * the type says s8 already). */
-static const struct qc_node *weights_from(const struct qc_graph *g, int value)
-{
-    const struct qc_node *dq = qc_int_producer(g, value, QC_OP_DEQUANTIZE_LINEAR);
-    if (dq == NULL) {
-        return NULL;
-    }
-    const struct qc_tensor *w = g->values[dq->inputs[0]].constant;
-    const struct qc_tensor *scale = qc_node_constant(g, dq, 1);
-    const struct qc_tensor *zp = qc_node_constant(g, dq, 2);
-    bool ok = w != NULL && w->dtype == QC_S8 && scale != NULL && (zp == NULL || all_zero(zp));
-    return ok ? dq : NULL;
-}
-
-/* The unit adds the integers of the bias to its sums: they must be steps of x_scale * w_scale, up
- * to the rounding of that product. */
-static bool bias_scale_fits(const struct qc_tensor *b, float x_scale, const struct qc_tensor *w)
-{
-    size_t n_b = qc_shape_elements(&b->shape), n_w = qc_shape_elements(&w->shape);
-    for (size_t i = 0; i < (n_b > n_w ? n_b : n_w); i++) {
-        double want = (double)x_scale * qc_tensor_f64(w, n_w == 1 ? 0 : i);
-        double have = qc_tensor_f64(b, n_b == 1 ? 0 : i);
-        if (!(fabs(have - want) <= 1e-6 * want)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Bias: DequantizeLinear of a constant s32 vector, one number an output channel. */
-static bool bias_from(const struct qc_graph *g, int value, float x_scale, const struct qc_node *w,
-                      size_t n_out, int *ret)
-{
-    const struct qc_node *dq = qc_int_producer(g, value, QC_OP_DEQUANTIZE_LINEAR);
-    if (dq == NULL) {
-        return false;
-    }
-    const struct qc_tensor *b = g->values[dq->inputs[0]].constant;
-    const struct qc_tensor *scale = qc_node_constant(g, dq, 1);
-    const struct qc_tensor *w_scale = qc_node_constant(g, w, 1);
-    if (b == NULL || b->dtype != QC_S32 || qc_shape_elements(&b->shape) != n_out ||
-        b->shape.dim[b->shape.rank > 0 ? b->shape.rank - 1 : 0] != (int64_t)n_out ||
-        scale == NULL ||
-        (qc_shape_elements(&scale->shape) != 1 && qc_shape_elements(&scale->shape) != n_out)) {
-        return false;
-    }
-    *ret = dq->inputs[0];
-    return bias_scale_fits(scale, x_scale, w_scale);
-}
+#include "quantcore/integer/int_weights.h"
 
 /* Take the QuantizeLinear out: the unit writes its output. */
 static int take_output(struct qc_graph *g, const struct qc_node *q)
@@ -75,28 +14,6 @@ static int take_output(struct qc_graph *g, const struct qc_node *q)
     int output = node->outputs[0];
     node->n_outputs = 0;
     return output;
-}
-
-/* Which axis of the weights the scales run along must be the output channels. */
-static bool weights_fit(const struct qc_graph *g, const struct qc_node *n,
-                        const struct qc_node *dq)
-{
-    const struct qc_tensor *w = g->values[dq->inputs[0]].constant;
-    const struct qc_tensor *scale = g->values[dq->inputs[1]].constant;
-    if (qc_shape_elements(&scale->shape) == 1) {
-        return true;
-    }
-    int64_t axis = qc_node_int(dq, "axis", 1);
-    if (axis < 0) {
-        axis += w->shape.rank;
-    }
-    int64_t want = 0;
-    if (n->op == QC_OP_MATMUL) {
-        want = w->shape.rank - 1;
-    } else if (n->op == QC_OP_GEMM) {
-        want = qc_node_int(n, "transB", 0) != 0 ? 0 : 1;
-    }
-    return axis == want;
 }
 
 /* What the kernels are for: two spatial dims, or rows times a matrix. */
@@ -111,33 +28,26 @@ static bool product_is_plain(const struct qc_graph *g, const struct qc_node *n)
            qc_node_float(n, "alpha", 1.0f) == 1.0f && qc_node_float(n, "beta", 1.0f) == 1.0f;
 }
 
-static size_t n_outputs_of(const struct qc_graph *g, const struct qc_node *n)
-{
-    const struct qc_shape *y = &g->values[n->outputs[0]].shape;
-    return (size_t)y->dim[n->op == QC_OP_CONV ? 1 : y->rank - 1];
-}
-
 static enum qd_code plan_product(struct qc_graph *g, int i, bool *ret_done, struct qd_error *err)
 {
     const struct qc_node *n = &g->nodes[i];
     struct qc_int_params x, y = {-1, -1};
+    struct qc_int_weights w;
     int q_in, bias = -1;
-    const struct qc_node *w = weights_from(g, n->inputs[1]);
-    bool has_bias = n->n_inputs > 2 && n->inputs[2] >= 0;
-    if (w == NULL || !qc_int_dequantized_from(g, n->inputs[0], &q_in, &x) ||
-        !weights_fit(g, n, w) || !product_is_plain(g, n) ||
-        (has_bias && !bias_from(g, n->inputs[2], qc_int_qparams(g, &x).scale, w,
-                                n_outputs_of(g, n), &bias))) {
+    bool found = false, has_bias = n->n_inputs > 2 && n->inputs[2] >= 0;
+    if (!qc_int_dequantized_from(g, n->inputs[0], &q_in, &x) || !product_is_plain(g, n)) {
+        return QD_OK;
+    }
+    QD_TRY(qc_int_weights(g, n, &w, &found, err));
+    if (!found || (has_bias && !qc_int_bias(g, n, qc_int_qparams(g, &x).scale, &w, &bias))) {
         return QD_OK;
     }
     const struct qc_node *q = qc_int_quantized_by(g, n->outputs[0], &y);
     int output = q != NULL ? take_output(g, q) : n->outputs[0];
-    int inputs[] = {q_in,         x.scale,      x.zero_point,
-                    w->inputs[0], w->inputs[1], w->n_inputs > 2 ? w->inputs[2] : -1,
-                    y.scale,      y.zero_point, bias};
+    int op = n->op == QC_OP_CONV ? QC_OP_Q_CONV : QC_OP_Q_GEMM;
+    int inputs[] = {q_in, x.scale, x.zero_point, w.w, w.scale, -1, y.scale, y.zero_point, bias};
     *ret_done = true;
-    return qc_int_become(g, i, n->op == QC_OP_CONV ? QC_OP_Q_CONV : QC_OP_Q_GEMM, inputs, 9,
-                         output, err);
+    return qc_int_become(g, i, op, inputs, 9, output, err);
 }
 
 /* A constant s8 tensor and its zero point as u8 ones. */

@@ -325,7 +325,7 @@ static void build_refused(struct fixture *f, const void *arg)
                                              why == WRONG_BIAS_SCALE ? 0.25f : 0.125f, 4, 0);
     if (why == ASYMMETRIC_WEIGHTS) {
         struct qc_node *dq = &f->g->nodes[0];
-        int8_t zp[4] = {0, 0, 3, 0};
+        int8_t zp[4] = {0, 0, -100, 0}; /* 99 + 100 is no s8 */
         int in[3] = {dq->inputs[0], dq->inputs[1], constant_new(f, QC_S8, SHAPE1(4), zp)};
         dq->n_inputs = 3;
         OK(qd_arena_copy(&f->arena, in, sizeof(in), &dq->inputs, &f->err));
@@ -342,6 +342,42 @@ START_TEST(q_conv__what_is_no_unit__stays_f32)
 }
 END_TEST
 
+/* ---- weights with a zero point that move into s8 ---- */
+
+enum moved { S8_ZERO_POINTS, U8_ONE, U8_MANY, U8_NONE, GEMM_COLUMNS, MOVED };
+
+static void build_moved(struct fixture *f, const void *arg)
+{
+    enum moved how = *(const enum moved *)arg;
+    bool s8 = how == S8_ZERO_POINTS, gemm = how == GEMM_COLUMNS;
+    int n = how == U8_ONE ? 1 : 5, axis = gemm ? 1 : 0;
+    /* u8 in [100, 120]; without a zero point they are all positive */
+    int w = constant_q_new(f, s8 ? QC_S8 : QC_U8, gemm ? SHAPE2(3, 5) : SHAPE4(5, 3, 3, 3),
+                           s8 ? -90 : 100, s8 ? 110 : 120, 0.25f, n, axis);
+    struct qc_node *dq = &f->g->nodes[0];
+    if (how != U8_NONE) {
+        static const int8_t zp_s8[5] = {20, -15, 0, 38, 3};
+        static const uint8_t zp_u8[5] = {110, 128, 101, 228, 5};
+        int in[3] = {dq->inputs[0], dq->inputs[1],
+                     constant_new(f, s8 ? QC_S8 : QC_U8, n > 1 ? SHAPE1(n) : shape_of(0),
+                                  s8 ? (const void *)zp_s8 : zp_u8)};
+        dq->n_inputs = 3;
+        OK(qd_arena_copy(&f->arena, in, sizeof(in), &dq->inputs, &f->err));
+    }
+    int x = value_new(f, QC_F32, gemm ? SHAPE2(40, 3) : SHAPE4(1, 3, 9, 9)), y = int_value(f);
+    struct int_q q = U8(0.5f, 90);
+    NODE(f, gemm ? QC_OP_MATMUL : QC_OP_CONV, y, qdq_new(f, x, q), w);
+    int_io(f, x, qdq_new(f, y, U8(gemm ? 64.0f : 128.0f, 100)));
+}
+
+START_TEST(q_conv__weights_with_zero_points__codes_of_f32)
+{
+    enum moved how = (enum moved)_i;
+    struct int_want w = {.in = U8(0.5f, 90), .units = 1};
+    int_expect(build_moved, &how, &w);
+}
+END_TEST
+
 Suite *test_int_conv_suite(void);
 Suite *test_int_conv_suite(void)
 {
@@ -351,6 +387,7 @@ Suite *test_int_conv_suite(void)
     tcase_add_loop_test(tc, q_conv__any_scales__integers_computed_here, 0,
                         (int)QD_COUNT_OF(cases));
     tcase_add_loop_test(tc, q_conv__what_is_no_unit__stays_f32, 0, REFUSALS);
+    tcase_add_loop_test(tc, q_conv__weights_with_zero_points__codes_of_f32, 0, MOVED);
     suite_add_tcase(s, tc);
     return s;
 }
