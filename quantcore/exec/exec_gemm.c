@@ -193,10 +193,9 @@ enum qd_code qc_prepare_gemm(const struct qc_prepare *p, struct qc_step *step,
     return gemm_finish(p, g, step, err);
 }
 
-/* Index of the operand's matrix for every matrix of the result (numpy broadcasting). */
-static enum qd_code matmul_batches(const struct qc_prepare *p, const struct qc_shape *operand,
-                                   const struct qc_shape *batch, int64_t n, const int64_t **ret,
-                                   struct qd_error *err)
+enum qd_code qc_matmul_batches(const struct qc_prepare *p, const struct qc_shape *operand,
+                               const struct qc_shape *batch, int64_t n, const int64_t **ret,
+                               struct qd_error *err)
 {
     int64_t *index;
     int rank = operand->rank > 2 ? operand->rank - 2 : 0;
@@ -241,7 +240,7 @@ enum qd_code qc_prepare_matmul(const struct qc_prepare *p, struct qc_step *step,
     }
     g->n_batches = (int64_t)qc_shape_elements(&batch);
     g->b_matrices = (int64_t)qc_shape_elements(&bb);
-    QD_TRY(matmul_batches(p, as, &batch, g->n_batches, &g->a_batch, err));
-    QD_TRY(matmul_batches(p, bs, &batch, g->n_batches, &g->b_batch, err));
+    QD_TRY(qc_matmul_batches(p, as, &batch, g->n_batches, &g->a_batch, err));
+    QD_TRY(qc_matmul_batches(p, bs, &batch, g->n_batches, &g->b_batch, err));
     return gemm_finish(p, g, step, err);
 }

@@ -27,5 +27,7 @@ qc_prepare_fn qc_prepare_resize;
 qc_prepare_fn qc_prepare_reduce_mean, qc_prepare_softmax;
 /* exec_quantize.c */
 qc_prepare_fn qc_prepare_quantize, qc_prepare_dequantize;
+/* exec_dynamic.c: quantization at run time, products of integers with 32-bit results */
+qc_prepare_fn qc_prepare_dynamic_quantize, qc_prepare_conv_integer, qc_prepare_matmul_integer;
 
 #endif

@@ -79,6 +79,13 @@ void qc_view_copy(const struct qc_view *from, const struct qc_view *to);
 /* [N,C,W] as [N,C,1,W]; rank 4 stays. Plain views only change their shape. */
 struct qc_view qc_view_as_2d(const struct qc_view *view);
 
+/* For each of n matrices of a product whose leading dims are `batch`, the index of the operand's
+ * matrix (numpy broadcasting). */
+QD_MUST_CHECK enum qd_code qc_matmul_batches(const struct qc_prepare *p,
+                                             const struct qc_shape *operand,
+                                             const struct qc_shape *batch, int64_t n,
+                                             const int64_t **ret, struct qd_error *err);
+
 /* QD_UNSUPPORTED "Op 'node' (f32[1,3,8,8]): reason", naming the first input's type. */
 enum qd_code qc_prepare_refuse(const struct qc_prepare *p, struct qd_error *err,
                                const char *reason);

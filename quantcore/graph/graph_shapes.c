@@ -324,6 +324,21 @@ static enum qd_code infer_dequantize(struct qc_infer *c)
     return qc_infer_output(c, 0, QC_F32, &x->shape, x->symbolic_dims);
 }
 
+/* x -> u8 codes, their scale and zero point. */
+static enum qd_code infer_dynamic_quantize(struct qc_infer *c)
+{
+    const struct qc_shape scalar = {.rank = 0};
+    const struct qc_value *x = NULL;
+    QD_TRY(qc_infer_input(c, 0, &x));
+    if (x->dtype != QC_F32) {
+        return qc_infer_fail(c, QD_INVALID, "'%s' is %s, not f32", x->name,
+                             qc_dtype_name(x->dtype));
+    }
+    QD_TRY(qc_infer_output(c, 1, QC_F32, &scalar, 0));
+    QD_TRY(qc_infer_output(c, 2, QC_U8, &scalar, 0));
+    return qc_infer_output(c, 0, QC_U8, &x->shape, x->symbolic_dims);
+}
+
 static qc_infer_fn *const infer_table[QC_OP_COUNT] = {
     [QC_OP_CONV] = qc_infer_conv,
     [QC_OP_GEMM] = qc_infer_gemm,
@@ -365,6 +380,9 @@ static qc_infer_fn *const infer_table[QC_OP_COUNT] = {
     [QC_OP_REDUCE_MEAN] = infer_reduce,
     [QC_OP_QUANTIZE_LINEAR] = infer_quantize,
     [QC_OP_DEQUANTIZE_LINEAR] = infer_dequantize,
+    [QC_OP_DYNAMIC_QUANTIZE_LINEAR] = infer_dynamic_quantize,
+    [QC_OP_CONV_INTEGER] = qc_infer_conv_integer,
+    [QC_OP_MATMUL_INTEGER] = qc_infer_matmul_integer,
     [QC_OP_Q_CONV] = qc_infer_q_conv,
     [QC_OP_Q_GEMM] = qc_infer_q_gemm,
     [QC_OP_Q_ADD] = infer_q_broadcast,

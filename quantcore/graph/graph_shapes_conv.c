@@ -160,6 +160,31 @@ enum qd_code qc_infer_conv(struct qc_infer *c)
     return infer_conv_of(c, 1, 2, QC_UNKNOWN);
 }
 
+static bool is_8_bit(const struct qc_value *v)
+{
+    return v->dtype == QC_U8 || v->dtype == QC_S8;
+}
+
+/* Both operands of ConvInteger and MatMulInteger. */
+static enum qd_code check_8_bit(struct qc_infer *c)
+{
+    for (int i = 0; i < 2; i++) {
+        const struct qc_value *v = NULL;
+        QD_TRY(qc_infer_input(c, i, &v));
+        if (!is_8_bit(v)) {
+            return qc_infer_fail(c, QD_INVALID, "'%s' is %s, not u8 or s8", v->name,
+                                 qc_dtype_name(v->dtype));
+        }
+    }
+    return QD_OK;
+}
+
+enum qd_code qc_infer_conv_integer(struct qc_infer *c)
+{
+    QD_TRY(check_8_bit(c));
+    return infer_conv_of(c, 1, c->n->n_inputs, QC_S32);
+}
+
 /* Type of an integer unit's output: f32 without a scale, else that of the zero point; without a
  * zero point that of the input. */
 static enum qc_dtype unit_dtype(const struct qc_infer *c, int scale, int zero)
@@ -291,7 +316,7 @@ enum qd_code qc_infer_q_gemm(struct qc_infer *c)
 }
 
 /* numpy.matmul: a vector on the left is a row, on the right a column; its dim disappears. */
-enum qd_code qc_infer_matmul(struct qc_infer *c)
+static enum qd_code infer_matmul_of(struct qc_infer *c, enum qc_dtype dtype)
 {
     const struct qc_value *a = NULL, *b = NULL;
     QD_TRY(qc_infer_input(c, 0, &a));
@@ -303,7 +328,8 @@ enum qd_code qc_infer_matmul(struct qc_infer *c)
     struct qc_shape lead_a = a->shape, lead_b = b->shape, out;
     lead_a.rank = ra > 2 ? ra - 2 : 0;
     lead_b.rank = rb > 2 ? rb - 2 : 0;
-    if (ka != kb || a->dtype != b->dtype || !qc_shape_broadcast(&lead_a, &lead_b, &out)) {
+    bool types = dtype != QC_UNKNOWN || a->dtype == b->dtype;
+    if (ka != kb || !types || !qc_shape_broadcast(&lead_a, &lead_b, &out)) {
         return qc_infer_fail(c, QD_INVALID, "'%s' %s%s and '%s' %s%s cannot be multiplied",
                              a->name, qc_shape_format(&a->shape, sa, sizeof sa),
                              qc_dtype_name(a->dtype), b->name,
@@ -324,5 +350,16 @@ enum qd_code qc_infer_matmul(struct qc_infer *c)
         symbolic |= (b->symbolic_dims >> (rb - 1) & 1u) << out.rank;
         out.dim[out.rank++] = b->shape.dim[rb - 1];
     }
-    return qc_infer_output(c, 0, a->dtype, &out, symbolic);
+    return qc_infer_output(c, 0, dtype == QC_UNKNOWN ? a->dtype : dtype, &out, symbolic);
+}
+
+enum qd_code qc_infer_matmul(struct qc_infer *c)
+{
+    return infer_matmul_of(c, QC_UNKNOWN);
+}
+
+enum qd_code qc_infer_matmul_integer(struct qc_infer *c)
+{
+    QD_TRY(check_8_bit(c));
+    return infer_matmul_of(c, QC_S32);
 }

@@ -53,6 +53,9 @@
     X(REDUCE_MEAN, "ReduceMean", "", 1, 1, 2, 1, QC_IS_NOQ)                              \
     X(QUANTIZE_LINEAR, "QuantizeLinear", "", 10, 2, 3, 1, 0)                             \
     X(DEQUANTIZE_LINEAR, "DequantizeLinear", "", 10, 2, 3, 1, 0)                         \
+    X(DYNAMIC_QUANTIZE_LINEAR, "DynamicQuantizeLinear", "", 11, 1, 1, 3, 0)              \
+    X(CONV_INTEGER, "ConvInteger", "", 10, 2, 4, 1, 0)                                   \
+    X(MATMUL_INTEGER, "MatMulInteger", "", 10, 2, 4, 1, 0)                               \
     /* integer units made by integer/int_plan.c out of DequantizeLinear → op →           \
      * QuantizeLinear; inputs and attributes as ONNX's QLinear operators; a missing      \
      * output scale means f32 output */                                                  \
