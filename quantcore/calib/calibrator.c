@@ -119,7 +119,7 @@ enum qd_code qc_calibrate(const struct qc_tensor_statistics *t, enum qc_calibrat
     range.hi = fmax(range.hi, 0.0);
     bool searched = calibrator != QC_CALIB_MINMAX && calibrator != QC_CALIB_PERCENTILE;
     /* All values alike: its own end of the range is exact, there is nothing to trade. */
-    if (searched && range.lo < range.hi && t->fine.width > 0) {
+    if (searched && range.lo < range.hi && t->min < t->max) {
         QD_TRY(search_range(t, calibrator, search, &range, err));
     }
     range.clipped_share = qc_histogram_outside(&t->fine, range.lo, range.hi);

@@ -1,29 +1,59 @@
 #include "quantcore/calib/histogram.h"
 
+#include <assert.h>
 #include <float.h>
 #include <math.h>
 
-enum qd_code qc_histogram_init(struct qc_histogram *h, double lo, double hi, int n_bins,
-                               struct qd_arena *arena, struct qd_error *err)
+/* A float32 above this has no bits left below the point: finer bins would be empty. */
+#define INDEX_MAX 0x1p23
+
+static int64_t bin_of(double x, int exponent)
+{
+    return (int64_t)floor(ldexp(x, -exponent));
+}
+
+enum qd_code qc_histogram_edges(struct qc_histogram *h, double lo, double hi, int n_bins,
+                                struct qd_error *err)
 {
     if (!isfinite(lo) || !isfinite(hi) || hi < lo || hi - lo > FLT_MAX) {
         return qd_fail(err, QD_INVALID,
                        "values from %g to %g have no float32 histogram (span above %g)", lo, hi,
                        (double)FLT_MAX);
     }
-    if (n_bins < 1 || n_bins > 65536) {
-        return qd_fail(err, QD_INVALID, "%d histogram bins, 1 to 65536 are possible", n_bins);
+    if (n_bins < 2 || n_bins > 65536) {
+        return qd_fail(err, QD_INVALID, "%d histogram bins, 2 to 65536 are possible", n_bins);
     }
-    QD_TRY(qd_arena_array(arena, (size_t)n_bins, sizeof(*h->counts), &h->counts, err));
-    double width = (hi - lo) / (double)n_bins;
-    double inverse = width > 0 ? 1.0 / width : 0.0;
-    /* A span so small that 1/width is no float32 is one point for every purpose here. */
-    bool point = width <= 0 || inverse > FLT_MAX;
-    h->lo = lo;
-    h->width = point ? 0.0 : width;
-    h->inv_width = point ? 0.0f : (float)inverse;
-    h->n_bins = n_bins;
+    /* The smallest exponent is a function of the range alone that does not fall when the range
+     * grows: that is what merging needs. */
+    double largest = fmax(fabs(lo), fabs(hi));
+    int exponent = hi > lo ? ilogb((hi - lo) / n_bins) : -126;
+    exponent = exponent < -126 ? -126 : exponent;
+    while (ldexp(largest, -exponent) > INDEX_MAX ||
+           bin_of(hi, exponent) - bin_of(lo, exponent) >= n_bins) {
+        exponent++;
+    }
+    h->exponent = exponent;
+    h->width = ldexp(1.0, exponent);
+    h->inv_width = ldexpf(1.0f, -exponent);
+    h->first = (int32_t)bin_of(lo, exponent);
+    h->lo = (double)h->first * h->width;
+    h->n_bins = (int)(bin_of(hi, exponent) - h->first) + 1;
     return QD_OK;
+}
+
+enum qd_code qc_histogram_init(struct qc_histogram *h, double lo, double hi, int n_bins,
+                               struct qd_arena *arena, struct qd_error *err)
+{
+    QD_TRY(qc_histogram_edges(h, lo, hi, n_bins, err));
+    return qd_arena_array(arena, (size_t)h->n_bins, sizeof(*h->counts), &h->counts, err);
+}
+
+void qc_histogram_count(struct qc_histogram *h, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        int64_t k = bin_of((double)x[i], h->exponent) - h->first;
+        h->counts[k < 0 ? 0 : k >= h->n_bins ? h->n_bins - 1 : k]++;
+    }
 }
 
 uint64_t qc_histogram_total(const struct qc_histogram *h)
@@ -73,17 +103,14 @@ double qc_histogram_kth_smallest(const struct qc_histogram *h, uint64_t k)
 
 void qc_histogram_add(struct qc_histogram *a, const struct qc_histogram *b)
 {
-    bool same = a->lo == b->lo && a->width == b->width && a->n_bins == b->n_bins;
+    int shift = a->exponent - b->exponent;
+    assert(shift >= 0);
     for (int k = 0; k < b->n_bins; k++) {
-        if (b->counts[k] == 0) {
-            continue;
+        /* Right shift of a negative number rounds down, as floor does (gcc and clang). */
+        int64_t to = shift < 63 ? ((int64_t)b->first + k) >> shift : b->first < 0 ? -1 : 0;
+        if (b->counts[k] != 0) {
+            assert(to >= a->first && to - a->first < a->n_bins);
+            a->counts[to - a->first] += b->counts[k];
         }
-        int to = k;
-        if (!same) {
-            double at = a->width > 0 ? (qc_histogram_centre(b, k) - a->lo) / a->width : 0.0;
-            at = fmin(fmax(at, 0.0), (double)(a->n_bins - 1));
-            to = (int)at;
-        }
-        a->counts[to] += b->counts[k];
     }
 }

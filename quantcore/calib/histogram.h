@@ -1,10 +1,14 @@
 /* The fine histogram that every calibrator reads.
  *
- * Its edges are fixed before the first value is counted: the range observed in pass 1, split into
- * QC_FINE_BINS equal bins. Not the doubled range that the divergences compare over: candidates
- * may reach beyond the data (r up to 1.7), data never do, so the upper half of a doubled range
- * would always be empty and the bins twice as wide for nothing. The coarse histograms over
- * [lo, lo + 2 (hi - lo)] are derived from this one (calib_divergence.c).
+ * Its bins are 2^exponent wide and aligned with zero: bin k holds the values x with
+ * floor(x / width) = first + k. Division by a power of two is exact in float32, so a value's bin
+ * does not depend on who counts it, and histograms over different ranges merge without loss: the
+ * bins of the finer one go whole into those of the coarser one. The width is the smallest that
+ * covers the range observed in pass 1 with at most n_bins bins (more than half of them are used).
+ *
+ * Not the doubled range that the divergences compare over: candidates may reach beyond the data
+ * (r up to 1.7), data never do. The coarse histograms over [lo, lo + 2 (hi - lo)] are derived
+ * from this one (calib_divergence.c).
  *
  * One increment a value; integer counts, so threads and batches never matter. */
 #ifndef QC_HISTOGRAM_H
@@ -12,21 +16,28 @@
 
 #include "quantcore/base/qd_arena.h"
 
-#define QC_FINE_BINS 8192
+#define QC_FINE_BINS 16384 /* at most */
 
 struct qc_histogram {
-    double lo;        /* lower edge of bin 0: the smallest value seen, exactly */
-    double width;     /* of a bin, in real units; 0 when all values are alike (all in bin 0) */
-    float inv_width;  /* what histogram_f32 multiplies by; 0 when width is 0 */
-    int n_bins;
+    int exponent;     /* -126..127 */
+    int32_t first;    /* of bin 0: floor(smallest value / width) */
+    double width;     /* 2^exponent, in real units */
+    double lo;        /* lower edge of bin 0: first * width */
+    float inv_width;  /* what histogram_f32 multiplies by */
+    int n_bins;       /* 1 when all values are alike */
     uint64_t *counts; /* n_bins, in the arena */
 };
 
-/* An empty histogram over [lo, hi]. QD_INVALID when hi < lo, an end is not finite, or hi - lo
- * is no float32. */
+/* The edges for values in [lo, hi], without counts. QD_INVALID when hi < lo, an end is not
+ * finite, hi - lo is no float32, or n_bins is not 2..65536. */
+QD_MUST_CHECK enum qd_code qc_histogram_edges(struct qc_histogram *h, double lo, double hi,
+                                              int n_bins, struct qd_error *err);
+/* The same with empty counts in the arena. */
 QD_MUST_CHECK enum qd_code qc_histogram_init(struct qc_histogram *h, double lo, double hi,
                                              int n_bins, struct qd_arena *arena,
                                              struct qd_error *err);
+/* Count n values as the kernels do; for tests and small tools. */
+void qc_histogram_count(struct qc_histogram *h, const float *x, size_t n);
 /* The value that stands for all values of bin k: its centre. */
 static inline double qc_histogram_centre(const struct qc_histogram *h, int k)
 {
@@ -44,8 +55,7 @@ double qc_histogram_outside(const struct qc_histogram *h, double lo, double hi);
  * total): the value itself is within one width. For tails too long to be kept exactly. */
 double qc_histogram_kth_largest(const struct qc_histogram *h, uint64_t k);
 double qc_histogram_kth_smallest(const struct qc_histogram *h, uint64_t k);
-/* Count b's values in a: bin by bin when the edges agree, else by bin centres (a value then moves
- * by at most half a bin of each). a must cover b's range. */
+/* Add b's counts to a, whose edges must be those of a range that contains b's: exact. */
 void qc_histogram_add(struct qc_histogram *a, const struct qc_histogram *b);
 
 #endif

@@ -2,12 +2,16 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
-/* One sample of one tensor, until end_batch merges it. */
-struct slot {
-    float min, max;
-    bool finite;
-    double *channel_sum, *channel_squares; /* max(n_channels, 1) */
+/* What one thread has seen of one tensor. */
+struct partial {
+    double min, max;
+    uint64_t count;
+    struct qd_exact sum, squares;
+    struct qc_channel_statistics *channels; /* n_channels */
+    struct qc_tail smallest, largest;       /* unused when k is 1: min and max tell */
+    uint64_t *counts;                       /* of pass 2 */
 };
 
 struct observed {
@@ -15,10 +19,16 @@ struct observed {
     int channel_axis;
     uint64_t n_elements; /* of a sample */
     int n_sums;          /* max(n_channels, 1) */
-    struct slot *slots;
-    /* one a thread; tails NULL when one value an end is enough (then min and max tell) */
-    struct qc_tail *smallest, *largest;
-    uint64_t **counts;
+    bool has_smallest, has_largest;
+    bool *bad;                /* a slot each: the sample has a NaN or an infinity */
+    struct partial *partials; /* a thread each */
+};
+
+/* One sample's sums of a thread, cut to exact ones when the sample is complete. */
+struct scratch {
+    double *sum, *squares;
+    uint64_t *n_nonzero;
+    float *max_abs;
 };
 
 struct qc_observer {
@@ -26,47 +36,50 @@ struct qc_observer {
     struct qd_arena *arena;
     struct qd_arena counts; /* inside it: tails and histograms, until they are dropped */
     struct observed *tensors;
+    struct scratch *scratch; /* a thread each, for the most channels of any tensor */
     struct qc_statistics *statistics;
 };
 
 /* ---- setting up --------------------------------------------------------------------------- */
 
-static enum qd_code new_tails(struct qc_observer *o, struct observed *t, bool smallest,
-                              double percentile, struct qc_tail **ret, struct qc_tail *merged,
-                              struct qd_error *err)
+static enum qd_code new_partial(struct qc_observer *o, const struct observed *t,
+                                const struct qc_tensor_statistics *s, struct partial *p,
+                                struct qd_error *err)
 {
-    uint64_t samples = o->options.n_samples > 0 ? (uint64_t)o->options.n_samples : 1;
-    uint64_t k = qc_tail_length(samples * t->n_elements, percentile);
-    struct qc_tail *tails = NULL;
-    QD_TRY(qc_tail_init(merged, smallest, k, &o->counts, err));
-    if (k > 1) {
-        size_t threads = (size_t)o->options.n_threads;
-        QD_TRY(qd_arena_array(&o->counts, threads, sizeof(*tails), &tails, err));
-        for (size_t i = 0; i < threads; i++) {
-            QD_TRY(qc_tail_init(&tails[i], smallest, k, &o->counts, err));
-        }
+    p->min = INFINITY;
+    p->max = -INFINITY;
+    QD_TRY(qd_arena_array(o->arena, (size_t)s->n_channels, sizeof(*p->channels), &p->channels,
+                          err));
+    if (t->has_smallest) {
+        QD_TRY(qc_tail_init(&p->smallest, true, s->smallest.k, &o->counts, err));
     }
-    *ret = tails;
+    if (t->has_largest) {
+        QD_TRY(qc_tail_init(&p->largest, false, s->largest.k, &o->counts, err));
+    }
     return QD_OK;
 }
 
-static enum qd_code new_slots(struct qc_observer *o, struct observed *t, struct qd_error *err)
+static enum qd_code new_tails(struct qc_observer *o, struct observed *t,
+                              struct qc_tensor_statistics *s, struct qd_error *err)
 {
-    size_t n = (size_t)o->options.n_slots;
-    size_t sums = (size_t)t->n_sums;
-    QD_TRY(qd_arena_array(o->arena, n, sizeof(*t->slots), &t->slots, err));
-    for (size_t i = 0; i < n; i++) {
-        QD_TRY(qd_arena_array(o->arena, 2 * sums, sizeof(double), &t->slots[i].channel_sum, err));
-        t->slots[i].channel_squares = t->slots[i].channel_sum + sums;
-    }
-    return QD_OK;
+    const struct qc_observer_options *options = &o->options;
+    uint64_t n = (options->n_samples > 0 ? (uint64_t)options->n_samples : 1) * t->n_elements;
+    uint64_t k_lo = qc_tail_length(n, options->min_percentile);
+    uint64_t k_hi = qc_tail_length(n, options->max_percentile);
+    uint64_t least = options->tail_length > 0 ? (uint64_t)options->tail_length : 1;
+    k_lo = k_lo > least ? k_lo : least;
+    k_hi = k_hi > least ? k_hi : least;
+    t->has_smallest = k_lo > 1;
+    t->has_largest = k_hi > 1;
+    QD_TRY(qc_tail_init(&s->smallest, true, k_lo, &o->counts, err));
+    return qc_tail_init(&s->largest, false, k_hi, &o->counts, err);
 }
 
 static enum qd_code new_tensor(struct qc_observer *o, const struct qc_observed *from,
                                struct observed *t, struct qc_tensor_statistics *s,
                                struct qd_error *err)
 {
-    const struct qc_observer_options *options = &o->options;
+    size_t threads = (size_t)o->options.n_threads;
     int axis = from->channel_axis;
     bool has_axis = axis >= 0 && axis < from->shape.rank;
     t->shape = from->shape;
@@ -79,15 +92,35 @@ static enum qd_code new_tensor(struct qc_observer *o, const struct qc_observed *
     }
     s->name = from->name;
     s->n_channels = has_axis ? (int)from->shape.dim[axis] : 0;
-    s->min = INFINITY;
-    s->max = -INFINITY;
     t->n_sums = has_axis ? s->n_channels : 1;
     size_t channels = (size_t)s->n_channels;
-    QD_TRY(qd_arena_array(o->arena, channels, sizeof(double), &s->channel_sum, err));
+    QD_TRY(qd_arena_array(o->arena, channels, sizeof(*s->channels), &s->channels, err));
     QD_TRY(qd_arena_array(o->arena, channels, sizeof(double), &s->channel_mean, err));
-    QD_TRY(new_slots(o, t, err));
-    QD_TRY(new_tails(o, t, true, options->min_percentile, &t->smallest, &s->smallest, err));
-    QD_TRY(new_tails(o, t, false, options->max_percentile, &t->largest, &s->largest, err));
+    QD_TRY(qd_arena_array(o->arena, (size_t)o->options.n_slots, sizeof(bool), &t->bad, err));
+    QD_TRY(new_tails(o, t, s, err));
+    QD_TRY(qd_arena_array(o->arena, threads, sizeof(*t->partials), &t->partials, err));
+    for (size_t i = 0; i < threads; i++) {
+        QD_TRY(new_partial(o, t, s, &t->partials[i], err));
+    }
+    return QD_OK;
+}
+
+static enum qd_code new_scratch(struct qc_observer *o, struct qd_error *err)
+{
+    size_t threads = (size_t)o->options.n_threads;
+    size_t most = 1;
+    for (int i = 0; i < o->statistics->n; i++) {
+        size_t n = (size_t)o->tensors[i].n_sums;
+        most = n > most ? n : most;
+    }
+    QD_TRY(qd_arena_array(o->arena, threads, sizeof(*o->scratch), &o->scratch, err));
+    for (size_t i = 0; i < threads; i++) {
+        struct scratch *s = &o->scratch[i];
+        QD_TRY(qd_arena_array(o->arena, most, sizeof(double), &s->sum, err));
+        QD_TRY(qd_arena_array(o->arena, most, sizeof(double), &s->squares, err));
+        QD_TRY(qd_arena_array(o->arena, most, sizeof(uint64_t), &s->n_nonzero, err));
+        QD_TRY(qd_arena_array(o->arena, most, sizeof(float), &s->max_abs, err));
+    }
     return QD_OK;
 }
 
@@ -119,6 +152,7 @@ enum qd_code qc_observer_new(const struct qc_observed *tensors, int n,
             return qd_wrap(err, code, "observe '%s'", tensors[i].name);
         }
     }
+    QD_TRY(new_scratch(o, err));
     *ret = o;
     return QD_OK;
 }
@@ -151,44 +185,44 @@ static void for_each_run(const struct qc_view *view, run_fn *fn, void *ctx)
     }
 }
 
-/* x[i] belongs to channel i. */
-static void sum_across(const float *x, size_t n, double *sum, double *squares)
+/* x[i] belongs to channel i of those that s begins with. */
+static void sum_across(const float *x, size_t n, const struct scratch *s)
 {
     for (size_t i = 0; i < n; i++) {
         double v = (double)x[i];
-        sum[i] += v;
-        squares[i] += v * v;
+        float a = fabsf(x[i]);
+        s->sum[i] += v;
+        s->squares[i] += v * v;
+        s->n_nonzero[i] += x[i] != 0.0f;
+        s->max_abs[i] = a > s->max_abs[i] ? a : s->max_abs[i];
     }
 }
 
-/* All of x belongs to one channel. Eight partial sums, so that the additions need not wait for
- * each other; their order is fixed and part of the result. */
-static void sum_along(const float *x, size_t n, double *sum, double *squares)
+/* All of x belongs to channel c. Eight partial sums, so that the additions need not wait for each
+ * other; their order is fixed and part of the result. */
+static void sum_along(const float *x, size_t n, const struct scratch *to, int64_t c)
 {
-    double s[8] = {0};
-    double q[8] = {0};
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        for (size_t lane = 0; lane < 8; lane++) {
-            double v = (double)x[i + lane];
-            s[lane] += v;
-            q[lane] += v * v;
-        }
-    }
-    for (; i < n; i++) {
+    double s[8] = {0}, q[8] = {0};
+    float most = to->max_abs[c];
+    uint64_t nonzero = 0;
+    for (size_t i = 0; i < n; i++) {
         double v = (double)x[i];
+        float a = fabsf(x[i]);
         s[i % 8] += v;
         q[i % 8] += v * v;
+        nonzero += x[i] != 0.0f;
+        most = a > most ? a : most;
     }
-    *sum += ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
-    *squares += ((q[0] + q[4]) + (q[1] + q[5])) + ((q[2] + q[6]) + (q[3] + q[7]));
+    to->sum[c] += ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
+    to->squares[c] += ((q[0] + q[4]) + (q[1] + q[5])) + ((q[2] + q[6]) + (q[3] + q[7]));
+    to->n_nonzero[c] += nonzero;
+    to->max_abs[c] = most;
 }
 
-static void sum_plain(const struct qc_view *view, int axis, double *sum, double *squares)
+static void sum_plain(const struct qc_view *view, int axis, const struct scratch *s)
 {
     const float *x = view->data;
-    size_t outer = 1;
-    size_t inner = 1;
+    size_t outer = 1, inner = 1;
     for (int i = 0; i < view->shape.rank; i++) {
         if (axis >= 0 && i < axis) {
             outer *= (size_t)view->shape.dim[i];
@@ -199,16 +233,16 @@ static void sum_plain(const struct qc_view *view, int axis, double *sum, double 
     size_t channels = axis >= 0 ? (size_t)view->shape.dim[axis] : 1;
     for (size_t o = 0; o < outer; o++, x += channels * inner) {
         if (inner == 1) {
-            sum_across(x, channels, sum, squares);
+            sum_across(x, channels, s);
             continue;
         }
         for (size_t c = 0; c < channels; c++) {
-            sum_along(x + c * inner, inner, &sum[c], &squares[c]);
+            sum_along(x + c * inner, inner, s, (int64_t)c);
         }
     }
 }
 
-static void sum_nhwc(const struct qc_view *view, int axis, double *sum, double *squares)
+static void sum_nhwc(const struct qc_view *view, int axis, const struct scratch *s)
 {
     const int64_t *dim = view->shape.dim;
     for (int64_t n = 0; n < dim[0]; n++) {
@@ -217,11 +251,11 @@ static void sum_nhwc(const struct qc_view *view, int axis, double *sum, double *
                 const float *x = (const float *)view->data + n * view->image_stride +
                                  h * view->row_stride + w * view->pixel_stride;
                 if (axis == 1) {
-                    sum_across(x, (size_t)dim[1], sum, squares);
+                    sum_across(x, (size_t)dim[1], s);
                     continue;
                 }
                 int64_t c = axis == 0 ? n : axis == 2 ? h : axis == 3 ? w : 0;
-                sum_along(x, (size_t)dim[1], &sum[c], &squares[c]);
+                sum_along(x, (size_t)dim[1], s, c);
             }
         }
     }
@@ -252,55 +286,59 @@ static void run_tail(void *ctx, const float *x, size_t n)
     qc_tail_add(ctx, x, n);
 }
 
+/* The sample's sums become exact ones. */
+static void take_sums(const struct observed *t, const struct scratch *s, struct partial *p)
+{
+    double sum = 0, squares = 0;
+    for (int c = 0; c < t->n_sums; c++) {
+        sum += s->sum[c];
+        squares += s->squares[c];
+    }
+    qd_exact_add(&p->sum, sum);
+    qd_exact_add(&p->squares, squares);
+    for (int c = 0; t->channel_axis >= 0 && c < t->n_sums; c++) {
+        struct qc_channel_statistics *channel = &p->channels[c];
+        qd_exact_add(&channel->sum, s->sum[c]);
+        qd_exact_add(&channel->squares, s->squares[c]);
+        channel->n_nonzero += s->n_nonzero[c];
+        channel->max_abs = s->max_abs[c] > channel->max_abs ? s->max_abs[c] : channel->max_abs;
+    }
+    p->count += t->n_elements;
+}
+
 void qc_observer_pass1(struct qc_observer *o, int tensor, int thread, int slot,
                        const struct qc_view *view)
 {
     struct observed *t = &o->tensors[tensor];
-    struct slot *s = &t->slots[slot];
+    struct partial *p = &t->partials[thread];
+    const struct scratch *s = &o->scratch[thread];
     assert(view->dtype == QC_F32 && qc_shape_equal(&view->shape, &t->shape));
     assert(thread < o->options.n_threads && slot < o->options.n_slots);
     struct extremes e = {o->options.kernels->minmax_f32, INFINITY, -INFINITY, true};
     for_each_run(view, run_minmax, &e);
-    s->min = e.min;
-    s->max = e.max;
-    s->finite = e.finite;
+    t->bad[slot] = !e.finite;
     if (!e.finite) {
         return; /* end_batch reports it; a NaN would ruin the order of the tails */
     }
-    for (int c = 0; c < t->n_sums; c++) {
-        s->channel_sum[c] = 0;
-        s->channel_squares[c] = 0;
-    }
+    p->min = fmin(p->min, (double)e.min);
+    p->max = fmax(p->max, (double)e.max);
+    size_t n = (size_t)t->n_sums;
+    memset(s->sum, 0, n * sizeof(*s->sum));
+    memset(s->squares, 0, n * sizeof(*s->squares));
+    memset(s->n_nonzero, 0, n * sizeof(*s->n_nonzero));
+    memset(s->max_abs, 0, n * sizeof(*s->max_abs));
     if (view->layout == QC_PLAIN) {
-        sum_plain(view, t->channel_axis, s->channel_sum, s->channel_squares);
+        sum_plain(view, t->channel_axis, s);
     } else {
-        sum_nhwc(view, t->channel_axis, s->channel_sum, s->channel_squares);
+        sum_nhwc(view, t->channel_axis, s);
     }
-    if (t->smallest != NULL) {
-        for_each_run(view, run_tail, &t->smallest[thread]);
+    take_sums(t, s, p);
+    if (t->has_smallest) {
+        for_each_run(view, run_tail, &p->smallest);
     }
-    if (t->largest != NULL) {
-        for_each_run(view, run_tail, &t->largest[thread]);
+    if (t->has_largest) {
+        for_each_run(view, run_tail, &p->largest);
     }
-}
-
-static void merge_slot(const struct observed *t, const struct slot *slot,
-                       struct qc_tensor_statistics *s)
-{
-    double sum = 0;
-    double squares = 0;
-    for (int c = 0; c < t->n_sums; c++) {
-        sum += slot->channel_sum[c];
-        squares += slot->channel_squares[c];
-    }
-    for (int c = 0; c < s->n_channels; c++) {
-        s->channel_sum[c] += slot->channel_sum[c];
-    }
-    s->sum += sum;
-    s->sum_squares += squares;
-    s->min = fmin(s->min, (double)slot->min);
-    s->max = fmax(s->max, (double)slot->max);
-    s->count += t->n_elements;
 }
 
 enum qd_code qc_observer_end_batch(struct qc_observer *o, int n_used, int64_t first,
@@ -309,30 +347,49 @@ enum qd_code qc_observer_end_batch(struct qc_observer *o, int n_used, int64_t fi
     assert(n_used >= 0 && n_used <= o->options.n_slots);
     for (int i = 0; i < n_used; i++) {
         for (int k = 0; k < o->statistics->n; k++) {
-            struct qc_tensor_statistics *s = &o->statistics->tensors[k];
-            const struct slot *slot = &o->tensors[k].slots[i];
-            if (!slot->finite) {
-                return qd_fail_on(err, QD_INVALID, s->name,
+            const char *name = o->statistics->tensors[k].name;
+            if (o->tensors[k].bad[i]) {
+                return qd_fail_on(err, QD_INVALID, name,
                                   "tensor '%s' has a NaN or an infinite value in sample %lld",
-                                  s->name, (long long)(first + i));
+                                  name, (long long)(first + i));
             }
-            merge_slot(&o->tensors[k], slot, s);
         }
         o->statistics->n_samples++;
     }
     return QD_OK;
 }
 
-static void end_tail(const struct qc_observer *o, const struct qc_tail *threads, double extreme,
-                     struct qc_tail *ret)
+static void end_tail(bool kept, double extreme, const struct qc_tail *from, struct qc_tail *to)
 {
-    if (threads == NULL) {
+    if (kept) {
+        qc_tail_merge(to, from);
+    } else {
         float x = (float)extreme;
-        qc_tail_add(ret, &x, 1);
-        return;
+        qc_tail_add(to, &x, 1);
     }
+}
+
+/* Order does not matter to anything that is added here. */
+static void end_tensor(const struct qc_observer *o, const struct observed *t,
+                       struct qc_tensor_statistics *s)
+{
+    s->min = INFINITY;
+    s->max = -INFINITY;
     for (int i = 0; i < o->options.n_threads; i++) {
-        qc_tail_merge(ret, &threads[i]);
+        const struct partial *p = &t->partials[i];
+        if (p->count == 0) {
+            continue;
+        }
+        s->min = fmin(s->min, p->min);
+        s->max = fmax(s->max, p->max);
+        s->count += p->count;
+        qd_exact_merge(&s->sum, &p->sum);
+        qd_exact_merge(&s->squares, &p->squares);
+        for (int c = 0; c < s->n_channels; c++) {
+            qc_channel_statistics_merge(&s->channels[c], &p->channels[c]);
+        }
+        end_tail(t->has_smallest, p->min, &p->smallest, &s->smallest);
+        end_tail(t->has_largest, p->max, &p->largest, &s->largest);
     }
 }
 
@@ -345,19 +402,17 @@ enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
     for (int k = 0; k < o->statistics->n; k++) {
         struct observed *t = &o->tensors[k];
         struct qc_tensor_statistics *s = &o->statistics->tensors[k];
-        qc_tensor_statistics_finish(s);
-        end_tail(o, t->smallest, s->min, &s->smallest);
-        end_tail(o, t->largest, s->max, &s->largest);
+        end_tensor(o, t, s);
+        QD_TRY(qc_tensor_statistics_finish(s, err));
         enum qd_code code = qc_histogram_init(&s->fine, s->min, s->max, QC_FINE_BINS,
                                               &o->counts, err);
         if (code != QD_OK) {
             return qd_wrap(err, code, "tensor '%s'", s->name);
         }
-        QD_TRY(qd_arena_array(&o->counts, threads, sizeof(*t->counts), &t->counts, err));
-        t->counts[0] = s->fine.counts;
+        t->partials[0].counts = s->fine.counts;
         for (size_t i = 1; i < threads; i++) {
-            QD_TRY(qd_arena_array(&o->counts, QC_FINE_BINS, sizeof(uint64_t), &t->counts[i],
-                                  err));
+            QD_TRY(qd_arena_array(&o->counts, (size_t)s->fine.n_bins, sizeof(uint64_t),
+                                  &t->partials[i].counts, err));
         }
     }
     return QD_OK;
@@ -374,13 +429,14 @@ struct counting {
 static void run_count(void *ctx, const float *x, size_t n)
 {
     const struct counting *c = ctx;
-    c->histogram(x, n, (float)c->fine->lo, c->fine->inv_width, c->fine->n_bins, c->counts);
+    c->histogram(x, n, c->fine->first, c->fine->inv_width, c->fine->n_bins, c->counts);
 }
 
 void qc_observer_pass2(struct qc_observer *o, int tensor, int thread, const struct qc_view *view)
 {
     struct counting c = {o->options.kernels->histogram_f32,
-                         &o->statistics->tensors[tensor].fine, o->tensors[tensor].counts[thread]};
+                         &o->statistics->tensors[tensor].fine,
+                         o->tensors[tensor].partials[thread].counts};
     for_each_run(view, run_count, &c);
 }
 
@@ -389,11 +445,11 @@ enum qd_code qc_observer_end_pass2(struct qc_observer *o, struct qc_statistics *
 {
     for (int k = 0; k < o->statistics->n; k++) {
         struct qc_tensor_statistics *s = &o->statistics->tensors[k];
-        uint64_t **counts = o->tensors[k].counts;
         for (int i = 1; i < o->options.n_threads; i++) {
+            uint64_t *counts = o->tensors[k].partials[i].counts;
             for (int b = 0; b < s->fine.n_bins; b++) {
-                s->fine.counts[b] += counts[i][b];
-                counts[i][b] = 0;
+                s->fine.counts[b] += counts[b];
+                counts[b] = 0;
             }
         }
         uint64_t total = qc_histogram_total(&s->fine);
@@ -412,8 +468,7 @@ void qc_observer_drop_counts(struct qc_observer *o)
     for (int k = 0; k < o->statistics->n; k++) {
         struct qc_tensor_statistics *s = &o->statistics->tensors[k];
         struct observed *t = &o->tensors[k];
-        t->smallest = t->largest = NULL;
-        t->counts = NULL;
+        t->has_smallest = t->has_largest = false;
         s->smallest.heap = s->largest.heap = NULL;
         s->smallest.n = s->largest.n = 0;
         s->fine.counts = NULL;

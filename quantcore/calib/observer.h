@@ -9,9 +9,8 @@
  *   qc_observer_end_pass2       gives the statistics
  *   qc_observer_drop_counts     when the ranges have been searched
  *
- * Nothing is shared between threads while samples run: extremes, tails and counts are held once a
- * thread (they merge in any order), float sums once a slot (they merge in the samples' order, in
- * end_batch). So the statistics are the same to the bit for every thread count and batch size,
+ * Nothing is shared between threads while samples run: everything is held once a thread and merges
+ * in any order (a sample's sums have a fixed order and are then added exactly). So the statistics are the same to the bit for every thread count and batch size,
  * and memory does not grow with the number of samples. */
 #ifndef QC_OBSERVER_H
 #define QC_OBSERVER_H
@@ -30,6 +29,7 @@ struct qc_observer_options {
     int n_slots;         /* samples of a batch, >= 1 */
     int64_t n_samples;   /* expected: decides how long the tails are */
     double min_percentile, max_percentile; /* (0.5, 1] */
+    int64_t tail_length; /* values kept at each end at least; 0: what the percentiles need */
     const struct qc_kernels *kernels;
 };
 

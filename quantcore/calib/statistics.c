@@ -1,18 +1,27 @@
 #include "quantcore/calib/statistics.h"
 
-#include <math.h>
 #include <string.h>
 
-void qc_tensor_statistics_finish(struct qc_tensor_statistics *t)
+enum qd_code qc_tensor_statistics_finish(struct qc_tensor_statistics *t, struct qd_error *err)
 {
     double n = (double)t->count;
-    t->mean = t->count > 0 ? t->sum / n : 0.0;
-    double variance = t->count > 0 ? t->sum_squares / n - t->mean * t->mean : 0.0;
-    t->std = variance > 0 ? sqrt(variance) : 0.0;
+    bool overflow = t->sum.overflow || t->squares.overflow;
     for (int c = 0; c < t->n_channels; c++) {
+        const struct qc_channel_statistics *channel = &t->channels[c];
+        overflow = overflow || channel->sum.overflow || channel->squares.overflow;
         double per_channel = n / (double)t->n_channels;
-        t->channel_mean[c] = t->count > 0 ? t->channel_sum[c] / per_channel : 0.0;
+        t->channel_mean[c] = t->count > 0 ? qd_exact_value(&channel->sum) / per_channel : 0.0;
     }
+    if (overflow) {
+        return qd_fail_on(err, QD_LIMIT_EXCEEDED, t->name,
+                          "the values of '%s', from %g to %g, are too large: a sum of their "
+                          "squares passes 2^76",
+                          t->name, t->min, t->max);
+    }
+    t->mean = t->count > 0 ? qd_exact_value(&t->sum) / n : 0.0;
+    double variance = t->count > 0 ? qd_exact_value(&t->squares) / n - t->mean * t->mean : 0.0;
+    t->std = variance > 0 ? sqrt(variance) : 0.0;
+    return QD_OK;
 }
 
 int qc_statistics_find(const struct qc_statistics *s, const char *name)
@@ -28,9 +37,32 @@ int qc_statistics_find(const struct qc_statistics *s, const char *name)
 static enum qd_code merge_tails(const struct qc_tail *a, const struct qc_tail *b,
                                 struct qd_arena *arena, struct qc_tail *ret, struct qd_error *err)
 {
-    QD_TRY(qc_tail_init(ret, a->smallest, a->k, arena, err));
+    QD_TRY(qc_tail_init(ret, a->smallest, a->k < b->k ? a->k : b->k, arena, err));
     qc_tail_merge(ret, a);
     qc_tail_merge(ret, b);
+    return QD_OK;
+}
+
+void qc_channel_statistics_merge(struct qc_channel_statistics *to,
+                                 const struct qc_channel_statistics *from)
+{
+    qd_exact_merge(&to->sum, &from->sum);
+    qd_exact_merge(&to->squares, &from->squares);
+    to->n_nonzero += from->n_nonzero;
+    to->max_abs = from->max_abs > to->max_abs ? from->max_abs : to->max_abs;
+}
+
+static enum qd_code merge_channels(const struct qc_tensor_statistics *a,
+                                   const struct qc_tensor_statistics *b, struct qd_arena *arena,
+                                   struct qc_tensor_statistics *ret, struct qd_error *err)
+{
+    size_t n = (size_t)a->n_channels;
+    QD_TRY(qd_arena_array(arena, n, sizeof(*ret->channels), &ret->channels, err));
+    QD_TRY(qd_arena_array(arena, n, sizeof(double), &ret->channel_mean, err));
+    for (size_t c = 0; c < n; c++) {
+        qc_channel_statistics_merge(&ret->channels[c], &a->channels[c]);
+        qc_channel_statistics_merge(&ret->channels[c], &b->channels[c]);
+    }
     return QD_OK;
 }
 
@@ -47,21 +79,15 @@ static enum qd_code merge_tensor(const struct qc_tensor_statistics *a,
     ret->min = fmin(a->min, b->min);
     ret->max = fmax(a->max, b->max);
     ret->count = a->count + b->count;
-    ret->sum = a->sum + b->sum;
-    ret->sum_squares = a->sum_squares + b->sum_squares;
-    size_t channels = (size_t)a->n_channels;
-    QD_TRY(qd_arena_array(arena, channels, sizeof(double), &ret->channel_sum, err));
-    QD_TRY(qd_arena_array(arena, channels, sizeof(double), &ret->channel_mean, err));
-    for (size_t c = 0; c < channels; c++) {
-        ret->channel_sum[c] = a->channel_sum[c] + b->channel_sum[c];
-    }
+    qd_exact_merge(&ret->sum, &b->sum);
+    qd_exact_merge(&ret->squares, &b->squares);
+    QD_TRY(merge_channels(a, b, arena, ret, err));
     QD_TRY(merge_tails(&a->smallest, &b->smallest, arena, &ret->smallest, err));
     QD_TRY(merge_tails(&a->largest, &b->largest, arena, &ret->largest, err));
-    QD_TRY(qc_histogram_init(&ret->fine, ret->min, ret->max, a->fine.n_bins, arena, err));
+    QD_TRY(qc_histogram_init(&ret->fine, ret->min, ret->max, QC_FINE_BINS, arena, err));
     qc_histogram_add(&ret->fine, &a->fine);
     qc_histogram_add(&ret->fine, &b->fine);
-    qc_tensor_statistics_finish(ret);
-    return QD_OK;
+    return qc_tensor_statistics_finish(ret, err);
 }
 
 enum qd_code qc_statistics_merge(const struct qc_statistics *a, const struct qc_statistics *b,
@@ -69,12 +95,16 @@ enum qd_code qc_statistics_merge(const struct qc_statistics *a, const struct qc_
                                  struct qd_error *err)
 {
     struct qc_statistics *s = NULL;
+    if (memcmp(a->model_sha256, b->model_sha256, sizeof(a->model_sha256)) != 0) {
+        return qd_fail(err, QD_INVALID, "the statistics are of two different models");
+    }
     if (a->n != b->n) {
         return qd_fail(err, QD_INVALID, "statistics of %d and of %d tensors do not merge", a->n,
                        b->n);
     }
     QD_TRY(qd_arena_alloc(arena, sizeof(*s), &s, err));
     QD_TRY(qd_arena_array(arena, (size_t)a->n, sizeof(*s->tensors), &s->tensors, err));
+    memcpy(s->model_sha256, a->model_sha256, sizeof(s->model_sha256));
     s->n = a->n;
     s->n_samples = a->n_samples + b->n_samples;
     for (int i = 0; i < a->n; i++) {

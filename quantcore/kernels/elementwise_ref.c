@@ -119,12 +119,12 @@ void qc_minmax_f32__ref(const float *x, size_t n, float *ret_min, float *ret_max
     *ret_finite = !nan && isfinite(lo) && isfinite(hi);
 }
 
-void qc_histogram_f32__ref(const float *x, size_t n, float lo, float inv_width, int n_bins,
+void qc_histogram_f32__ref(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
                            uint64_t *counts)
 {
     float last = (float)(n_bins - 1);
     for (size_t i = 0; i < n; i++) {
-        float f = (x[i] - lo) * inv_width;
+        float f = floorf(x[i] * inv_width) - (float)first;
         f = f > 0.0f ? f : 0.0f;
         f = f < last ? f : last;
         counts[(int)f]++;

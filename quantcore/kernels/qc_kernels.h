@@ -136,10 +136,11 @@ typedef void qc_sum_u8_fn(const uint8_t *x, int32_t *inout, size_t n);
 /* Smallest and largest of n > 0 values; *ret_finite is false when any is NaN or Inf. */
 typedef void qc_minmax_f32_fn(const float *x, size_t n, float *ret_min, float *ret_max,
                               bool *ret_finite);
-/* counts[clamp((int)((x - lo) * inv_width), 0, n_bins - 1)] += 1 for each x; NaN must not occur.
- * n_bins <= 65536. */
-typedef void qc_histogram_f32_fn(const float *x, size_t n, float lo, float inv_width, int n_bins,
-                                 uint64_t *counts);
+/* counts[clamp(floor(x * inv_width) - first, 0, n_bins - 1)] += 1 for each x; NaN must not occur.
+ * inv_width is a power of two, so that the product is exact; |x| * inv_width <= 2^24 within the
+ * bins; n_bins <= 65536. */
+typedef void qc_histogram_f32_fn(const float *x, size_t n, int32_t first, float inv_width,
+                                 int n_bins, uint64_t *counts);
 
 struct qc_kernels {
     enum qc_isa isa;

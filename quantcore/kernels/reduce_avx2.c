@@ -45,13 +45,14 @@ void qc_minmax_f32__avx2(const float *x, size_t n, float *ret_min, float *ret_ma
 
 /* What turns a value into its bin. */
 struct scaler {
-    __m256 lo, inv_width, last;
+    __m256 first, inv_width, last;
 };
 
 /* Eight bins of 16 bits: n_bins <= 65536. */
 static inline __m128i bins_of(const struct scaler *s, const float *x)
 {
-    __m256 f = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x), s->lo), s->inv_width);
+    __m256 f = _mm256_mul_ps(_mm256_loadu_ps(x), s->inv_width);
+    f = _mm256_sub_ps(_mm256_floor_ps(f), s->first);
     f = _mm256_min_ps(_mm256_max_ps(f, _mm256_setzero_ps()), s->last);
     __m256i bin = _mm256_cvttps_epi32(f);
     return _mm_packus_epi32(_mm256_castsi256_si128(bin), _mm256_extracti128_si256(bin, 1));
@@ -70,10 +71,10 @@ static void count_in_tables(const struct scaler *s, const float *x, size_t n, in
     bins_merge(&b, n_bins, counts);
 }
 
-void qc_histogram_f32__avx2(const float *x, size_t n, float lo, float inv_width, int n_bins,
+void qc_histogram_f32__avx2(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
                             uint64_t *counts)
 {
-    const struct scaler s = {_mm256_set1_ps(lo), _mm256_set1_ps(inv_width),
+    const struct scaler s = {_mm256_set1_ps((float)first), _mm256_set1_ps(inv_width),
                              _mm256_set1_ps((float)(n_bins - 1))};
     size_t i = 0, whole = n - n % LANES;
     while (bins_useful(whole - i, n_bins)) {
@@ -86,5 +87,5 @@ void qc_histogram_f32__avx2(const float *x, size_t n, float lo, float inv_width,
         counts_add4(counts, (uint64_t)_mm_extract_epi64(bins, 0));
         counts_add4(counts, (uint64_t)_mm_extract_epi64(bins, 1));
     }
-    qc_histogram_f32__ref(x + i, n - i, lo, inv_width, n_bins, counts);
+    qc_histogram_f32__ref(x + i, n - i, first, inv_width, n_bins, counts);
 }

@@ -43,13 +43,14 @@ void qc_minmax_f32__avx512(const float *x, size_t n, float *ret_min, float *ret_
 
 /* What turns a value into its bin. */
 struct scaler {
-    __m512 lo, inv_width, last;
+    __m512 first, inv_width, last;
 };
 
 /* Sixteen bins of 16 bits: n_bins <= 65536. */
 static inline __m256i bins_of(const struct scaler *s, const float *x)
 {
-    __m512 f = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x), s->lo), s->inv_width);
+    __m512 f = _mm512_mul_ps(_mm512_loadu_ps(x), s->inv_width);
+    f = _mm512_sub_ps(_mm512_floor_ps(f), s->first);
     f = _mm512_min_ps(_mm512_max_ps(f, _mm512_setzero_ps()), s->last);
     return _mm512_cvtepi32_epi16(_mm512_cvttps_epi32(f));
 }
@@ -69,10 +70,10 @@ static void count_in_tables(const struct scaler *s, const float *x, size_t n, in
     bins_merge(&b, n_bins, counts);
 }
 
-void qc_histogram_f32__avx512(const float *x, size_t n, float lo, float inv_width, int n_bins,
+void qc_histogram_f32__avx512(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
                               uint64_t *counts)
 {
-    const struct scaler s = {_mm512_set1_ps(lo), _mm512_set1_ps(inv_width),
+    const struct scaler s = {_mm512_set1_ps((float)first), _mm512_set1_ps(inv_width),
                              _mm512_set1_ps((float)(n_bins - 1))};
     size_t i = 0, whole = n - n % LANES;
     while (bins_useful(whole - i, n_bins)) {
@@ -87,5 +88,5 @@ void qc_histogram_f32__avx512(const float *x, size_t n, float lo, float inv_widt
         counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 2));
         counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 3));
     }
-    qc_histogram_f32__ref(x + i, n - i, lo, inv_width, n_bins, counts);
+    qc_histogram_f32__ref(x + i, n - i, first, inv_width, n_bins, counts);
 }

@@ -210,7 +210,7 @@ static void run_minmax(const struct qc_kernels *k)
 
 static void run_histogram(const struct qc_kernels *k)
 {
-    k->histogram_f32(fa, N, -4.0f, BINS / 8.0f, BINS / 4, counts);
+    k->histogram_f32(fa, N, -BINS / 8, BINS / 32.0f, BINS / 4, counts);
 }
 
 static void fill(void)

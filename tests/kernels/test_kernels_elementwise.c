@@ -195,14 +195,14 @@ START_TEST(minmax_f32__one_special_value_at_every_place__same_as_ref)
 }
 END_TEST
 
-static void check_histogram(const float *x, size_t n, float lo, float inv_width, int n_bins)
+static void check_histogram(const float *x, size_t n, int32_t first, float inv_width, int n_bins)
 {
     static uint64_t want[65536], got[65536];
     for (int i = 0; i < 65536; i++) {
         want[i] = got[i] = data_next();
     }
-    ref.histogram_f32(x, n, lo, inv_width, n_bins, want);
-    k.histogram_f32(x, n, lo, inv_width, n_bins, got);
+    ref.histogram_f32(x, n, first, inv_width, n_bins, want);
+    k.histogram_f32(x, n, first, inv_width, n_bins, got);
     data_same_u8((uint8_t *)got, (uint8_t *)want, sizeof(got), "histogram_f32, n %zu, bins %d", n,
                  n_bins);
 }
@@ -219,18 +219,19 @@ START_TEST(histogram_f32__lengths_bins_and_outliers__same_counts_as_ref)
         x[i] = i % 2 ? INFINITY : -1e30f;
     }
     for (size_t b = 0; b < QD_COUNT_OF(bin_counts); b++) {
-        float inv_width = (float)bin_counts[b] / 7.5f;
-        check_histogram(x, LONG, -3.75f, inv_width, bin_counts[b]);
-        check_histogram(x + 1, LONG - 1, 0.0f, inv_width, bin_counts[b]);
+        float inv_width = ldexpf(1.0f, ilogbf((float)bin_counts[b]) - 3);
+        check_histogram(x, LONG, -bin_counts[b] / 2, inv_width, bin_counts[b]);
+        check_histogram(x + 1, LONG - 1, 0, inv_width, bin_counts[b]);
+        check_histogram(x + 1, LONG - 1, 8000000, inv_width, bin_counts[b]);
     }
     for (size_t n = 0; n <= 70; n++) {
-        check_histogram(x + n % 5, n, -3.75f, 100.0f / 7.5f, 100);
-        check_histogram(x + n % 5, n, -3.75f, 2.0f, 5);
+        check_histogram(x + n % 5, n, -48, 16.0f, 100);
+        check_histogram(x + n % 5, n, -7, 2.0f, 5);
     }
     for (int i = 0; i < LONG; i++) {
         x[i] = x[i] > 0.0f ? x[i] : 0.0f;
     }
-    check_histogram(x, LONG, 0.0f, 2048.0f / 4.0f, 2048);
+    check_histogram(x, LONG, 0, 512.0f, 2048);
     free(x);
 }
 END_TEST

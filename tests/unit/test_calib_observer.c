@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "quantcore/calib/observer.h"
+#include "quantcore/calib/statistics_file.h"
 
 static void minmax(const float *x, size_t n, float *lo, float *hi, bool *finite)
 {
@@ -17,11 +18,11 @@ static void minmax(const float *x, size_t n, float *lo, float *hi, bool *finite)
     }
 }
 
-static void histogram(const float *x, size_t n, float lo, float inv_width, int n_bins,
+static void histogram(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
                       uint64_t *counts)
 {
     for (size_t i = 0; i < n; i++) {
-        int b = (int)((x[i] - lo) * inv_width);
+        int b = (int)floorf(x[i] * inv_width) - first;
         counts[b < 0 ? 0 : b > n_bins - 1 ? n_bins - 1 : b]++;
     }
 }
@@ -60,7 +61,7 @@ static struct qc_statistics *observe(struct qd_arena *arena, int threads, int ba
 {
     static float store[STORED];
     struct qc_observed tensors[2] = {{"image", {4, {1, C, H, W}}, 1}, {"row", {2, {1, C}}, 1}};
-    struct qc_observer_options options = {threads, batch, count, percentile, percentile,
+    struct qc_observer_options options = {threads, batch, count, percentile, percentile, 16,
                                           &KERNELS};
     struct qc_observer *o = NULL;
     struct qc_statistics *s = NULL;
@@ -139,7 +140,7 @@ START_TEST(drop_counts__after_pass_2__memory_returned_means_stay)
     size_t before = arena.used;
     qc_observer_drop_counts(last_observer);
     /* two tensors, two threads, a histogram each */
-    ck_assert_uint_le(arena.used + 4 * QC_FINE_BINS * sizeof(uint64_t), before);
+    ck_assert_uint_le(arena.used + 4 * QC_FINE_BINS / 2 * sizeof(uint64_t), before);
     ck_assert_double_eq(s->tensors[0].mean, mean);
     ck_assert_double_eq(s->tensors[0].channel_mean[C - 1], channel);
     ck_assert_double_eq(s->tensors[0].max, max);
@@ -149,63 +150,118 @@ START_TEST(drop_counts__after_pass_2__memory_returned_means_stay)
 }
 END_TEST
 
-START_TEST(observe__any_threads_and_batch__same_bits)
+/* All of them: the file holds every field, in one order. */
+static void same_bytes(struct qd_arena *arena, const struct qc_statistics *a,
+                       const struct qc_statistics *b)
+{
+    struct qd_bytes x, y;
+    ck_assert_int_eq(qc_statistics_write(a, arena, &x, NULL), QD_OK);
+    ck_assert_int_eq(qc_statistics_write(b, arena, &y, NULL), QD_OK);
+    ck_assert_uint_eq(x.size, y.size);
+    ck_assert(memcmp(x.data, y.data, x.size) == 0);
+}
+
+START_TEST(observe__any_threads_and_batch__same_bytes)
 {
     struct qd_arena arena;
     qd_arena_init(&arena, 0);
     struct qc_statistics *want = observe(&arena, 1, 1, 0, SAMPLES, 0.99);
     const int setups[][2] = {{1, 8}, {2, 3}, {5, 21}, {4, 64}};
+    ck_assert_uint_eq(want->tensors[0].largest.n, 16);
     for (size_t i = 0; i < QD_COUNT_OF(setups); i++) {
-        struct qc_statistics *got = observe(&arena, setups[i][0], setups[i][1], 0, SAMPLES, 0.99);
-        for (int k = 0; k < 2; k++) {
-            struct qc_tensor_statistics *a = &want->tensors[k], *b = &got->tensors[k];
-            float scratch[64];
-            ck_assert(memcmp(&a->sum, &b->sum, sizeof(double)) == 0);
-            ck_assert(memcmp(&a->sum_squares, &b->sum_squares, sizeof(double)) == 0);
-            ck_assert(memcmp(a->channel_mean, b->channel_mean, C * sizeof(double)) == 0);
-            ck_assert(memcmp(a->fine.counts, b->fine.counts,
-                             QC_FINE_BINS * sizeof(uint64_t)) == 0);
-            ck_assert_uint_eq(a->largest.n, qc_tail_length(a->count, 0.99));
-            ck_assert_uint_eq(a->largest.n, b->largest.n);
-            for (size_t j = 1; j <= a->largest.n; j++) {
-                ck_assert_float_eq(qc_tail_at(&a->largest, j, scratch),
-                                   qc_tail_at(&b->largest, j, scratch));
-                ck_assert_float_eq(qc_tail_at(&a->smallest, j, scratch),
-                                   qc_tail_at(&b->smallest, j, scratch));
-            }
-        }
+        same_bytes(&arena, want, observe(&arena, setups[i][0], setups[i][1], 0, SAMPLES, 0.99));
     }
     qd_arena_done(&arena);
 }
 END_TEST
 
-START_TEST(merge__two_halves__like_one_set_within_a_bin)
+START_TEST(observe__channels__maximum_squares_and_non_zeros)
 {
     struct qd_arena arena;
-    struct qc_statistics *both = NULL;
+    qd_arena_init(&arena, 0);
+    struct qc_statistics *s = observe(&arena, 2, 4, 0, SAMPLES, 1.0);
+    for (int c = 0; c < C; c++) {
+        double squares = 0, most = 0;
+        uint64_t nonzero = 0;
+        for (int k = 0; k < SAMPLES; k++) {
+            for (int i = c; i < N; i += C) {
+                double v = (double)value(k, i);
+                squares += v * v;
+                most = fmax(most, fabs(v));
+                nonzero += v != 0.0;
+            }
+        }
+        const struct qc_channel_statistics *channel = &s->tensors[0].channels[c];
+        ck_assert_double_eq_tol(qd_exact_value(&channel->squares), squares, 1e-9);
+        ck_assert_double_eq((double)channel->max_abs, most);
+        ck_assert_uint_eq(channel->n_nonzero, nonzero);
+    }
+    qd_arena_done(&arena);
+}
+END_TEST
+
+START_TEST(merge__parts_of_any_size__bytes_of_the_whole)
+{
+    struct qd_arena arena;
+    struct qc_statistics *both = NULL, *all = NULL;
+    struct qd_error err;
     qd_arena_init(&arena, 0);
     struct qc_statistics *whole = observe(&arena, 1, 4, 0, SAMPLES, 1.0);
-    struct qc_statistics *a = observe(&arena, 1, 4, 0, 10, 1.0);
-    struct qc_statistics *b = observe(&arena, 1, 4, 10, SAMPLES - 10, 1.0);
-    ck_assert_int_eq(qc_statistics_merge(a, b, &arena, &both, NULL), QD_OK);
-    struct qc_tensor_statistics *t = &both->tensors[0], *w = &whole->tensors[0];
-    ck_assert_int_eq(both->n_samples, SAMPLES);
-    ck_assert_double_eq(t->min, w->min);
-    ck_assert_double_eq(t->max, w->max);
-    ck_assert_double_eq_tol(t->mean, w->mean, 1e-12);
-    ck_assert_double_eq_tol(t->std, w->std, 1e-12);
-    ck_assert_uint_eq(qc_histogram_total(&t->fine), w->count);
-    for (uint64_t k = 1; k < w->count; k += 17) {
-        ck_assert_double_eq_tol(qc_histogram_kth_largest(&t->fine, k),
-                                qc_histogram_kth_largest(&w->fine, k), 2.001 * w->fine.width);
+    const int cuts[][2] = {{1, 2}, {10, 15}, {7, 20}};
+    for (size_t i = 0; i < QD_COUNT_OF(cuts); i++) {
+        int x = cuts[i][0], y = cuts[i][1];
+        struct qc_statistics *a = observe(&arena, 1, 4, 0, x, 1.0);
+        struct qc_statistics *b = observe(&arena, 2, 3, x, y - x, 1.0);
+        struct qc_statistics *c = observe(&arena, 3, 5, y, SAMPLES - y, 1.0);
+        ck_assert_int_eq(qc_statistics_merge(c, a, &arena, &both, NULL), QD_OK);
+        ck_assert_int_eq(qc_statistics_merge(both, b, &arena, &all, NULL), QD_OK);
+        same_bytes(&arena, all, whole);
+        ck_assert_double_eq(all->tensors[0].mean, whole->tensors[0].mean);
+        ck_assert_double_eq(all->tensors[0].std, whole->tensors[0].std);
     }
-    struct qd_error err;
-    struct qc_statistics other = *b;
-    struct qc_tensor_statistics renamed[2] = {b->tensors[0], b->tensors[1]};
-    renamed[1].name = "elsewhere";
+    struct qc_statistics other = *whole;
+    other.model_sha256[3] = 1;
+    ck_assert_int_eq(qc_statistics_merge(whole, &other, &arena, &both, &err), QD_INVALID);
+    struct qc_tensor_statistics renamed[2] = {whole->tensors[0], whole->tensors[1]};
+    renamed[1].name = "column";
+    other = *whole;
     other.tensors = renamed;
-    ck_assert_int_eq(qc_statistics_merge(a, &other, &arena, &both, &err), QD_INVALID);
-    ck_assert_ptr_nonnull(strstr(err.message, "elsewhere"));
+    ck_assert_int_eq(qc_statistics_merge(whole, &other, &arena, &both, &err), QD_INVALID);
+    ck_assert_ptr_nonnull(strstr(err.message, "column"));
+    other.n = 1;
+    ck_assert_int_eq(qc_statistics_merge(whole, &other, &arena, &both, &err), QD_INVALID);
+    qd_arena_done(&arena);
+}
+END_TEST
+
+START_TEST(read__written_statistics__the_same_again)
+{
+    struct qd_arena arena;
+    struct qd_bytes bytes;
+    struct qc_statistics *read = NULL;
+    struct qd_error err;
+    qd_arena_init(&arena, 0);
+    struct qc_statistics *s = observe(&arena, 1, 4, 0, SAMPLES, 0.99);
+    s->model_sha256[31] = 7;
+    ck_assert_int_eq(qc_statistics_write(s, &arena, &bytes, NULL), QD_OK);
+    ck_assert_int_eq(qc_statistics_read(bytes, &arena, &read, &err), QD_OK);
+    same_bytes(&arena, s, read);
+    ck_assert_double_eq(read->tensors[1].std, s->tensors[1].std);
+    /* Each prefix and each flipped byte is refused or read, never worse. */
+    uint8_t *copy = malloc(bytes.size);
+    for (size_t i = 0; i < bytes.size; i += i < 2000 ? 1 : 97) {
+        struct qd_arena small;
+        qd_arena_init(&small, 0);
+        memcpy(copy, bytes.data, bytes.size);
+        ck_assert_int_eq(qc_statistics_read((struct qd_bytes){copy, i}, &small, &read, &err),
+                         QD_INVALID);
+        copy[i] ^= (uint8_t)(1u << (i % 8));
+        enum qd_code code = qc_statistics_read((struct qd_bytes){copy, bytes.size}, &small, &read,
+                                               &err);
+        ck_assert(code == QD_OK || err.message[0] != '\0');
+        qd_arena_done(&small);
+    }
+    free(copy);
     qd_arena_done(&arena);
 }
 END_TEST
@@ -215,7 +271,7 @@ START_TEST(end_batch__nan__names_tensor_and_sample)
     struct qd_arena arena;
     struct qd_error err;
     struct qc_observed tensor = {"x", {1, {3}}, -1};
-    struct qc_observer_options options = {1, 2, 2, 1, 1, &KERNELS};
+    struct qc_observer_options options = {1, 2, 2, 1, 1, 0, &KERNELS};
     struct qc_observer *o = NULL;
     float good[3] = {1, 2, 3}, bad[3] = {1, NAN, 3};
     struct qc_view view = {.data = good, .dtype = QC_F32, .shape = {1, {3}}};
@@ -238,9 +294,11 @@ Suite *test_calib_observer_suite(void)
     Suite *s = suite_create("test_calib_observer");
     TCase *c = tcase_create("observer");
     tcase_add_test(c, observe__border_and_padding__never_read_and_sums_right);
-    tcase_add_test(c, observe__any_threads_and_batch__same_bits);
+    tcase_add_test(c, observe__any_threads_and_batch__same_bytes);
+    tcase_add_test(c, observe__channels__maximum_squares_and_non_zeros);
     tcase_add_test(c, drop_counts__after_pass_2__memory_returned_means_stay);
-    tcase_add_test(c, merge__two_halves__like_one_set_within_a_bin);
+    tcase_add_test(c, merge__parts_of_any_size__bytes_of_the_whole);
+    tcase_add_test(c, read__written_statistics__the_same_again);
     tcase_add_test(c, end_batch__nan__names_tensor_and_sample);
     suite_add_tcase(s, c);
     return s;

@@ -1,0 +1,29 @@
+/* Statistics as bytes: what is stored with a job and what `quantd statistics merge` reads.
+ *
+ * Little-endian, no padding; the same statistics are the same bytes:
+ *   "quantd statistics 1\n"            20 bytes
+ *   model_sha256[32]  n_samples u64  n_tensors u32
+ *   each tensor:
+ *     name u16 + bytes   min f64  max f64  count u64  sum i128  squares i128
+ *     n_channels u32, each: sum i128  squares i128  n_nonzero u64  max_abs f32
+ *     two tails (smallest, largest): k u32  n u32  n f32, from the end inwards
+ *     histogram: exponent i32  first i32  n_bins u32, each count a LEB128 of at most 10 bytes
+ * Sums are in units of 2^-48 (qd_exact.h). */
+#ifndef QC_STATISTICS_FILE_H
+#define QC_STATISTICS_FILE_H
+
+#include "quantcore/calib/statistics.h"
+
+#define QC_STATISTICS_MAX_TENSORS  65536
+#define QC_STATISTICS_MAX_CHANNELS 1048576
+
+/* *ret in the arena. */
+QD_MUST_CHECK enum qd_code qc_statistics_write(const struct qc_statistics *s,
+                                               struct qd_arena *arena, struct qd_bytes *ret,
+                                               struct qd_error *err);
+/* From untrusted bytes: QD_INVALID names the tensor and what is wrong; every allocation is below
+ * a constant times the bytes. Names are copied. mean, std and channel_mean are computed. */
+QD_MUST_CHECK enum qd_code qc_statistics_read(struct qd_bytes bytes, struct qd_arena *arena,
+                                              struct qc_statistics **ret, struct qd_error *err);
+
+#endif
