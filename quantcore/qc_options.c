@@ -1,5 +1,8 @@
 #include "quantcore/quantcore.h"
 
+#include <float.h>
+#include <math.h>
+
 void qc_options_init(struct qc_options *options)
 {
     *options = (struct qc_options){
@@ -11,11 +14,27 @@ void qc_options_init(struct qc_options *options)
         .search_step = 0.01,
         .bins = 150,
         .weights_per_channel = true,
+        .dense_per_channel = true,
         .bias_correction = true,
         .holdout = 0.2,
         .batch_size = 8,
         .isa = QC_ISA_AVX512,
     };
+}
+
+void qc_options_normalization(struct qc_options *options, const struct qc_preprocess *preprocess)
+{
+    const struct qc_preprocess *p = preprocess;
+    int n = p->n_mean > p->n_std ? p->n_mean : p->n_std;
+    double scale = p->has_scale ? (double)p->scale : 1;
+    for (int c = 0; c < (n > 1 ? n : 1); c++) {
+        double mean = p->n_mean == 0 ? 0 : (double)p->mean[p->n_mean > 1 ? c : 0];
+        double std = p->n_std == 0 ? 1 : (double)p->std[p->n_std > 1 ? c : 0];
+        double a = -mean / std;
+        double b = (255 * scale - mean) / std; /* below a for a negative scale */
+        options->input_lo = c == 0 ? fmin(a, b) : fmin(options->input_lo, fmin(a, b));
+        options->input_hi = c == 0 ? fmax(a, b) : fmax(options->input_hi, fmax(a, b));
+    }
 }
 
 static enum qd_code check_range(const char *field, double value, double lo, double hi,
@@ -36,6 +55,10 @@ enum qd_code qc_options_check(const struct qc_options *o, struct qd_error *err)
     QD_TRY(check_range("search_end_scale", o->search_end_scale, o->search_start_scale, 10, err));
     QD_TRY(check_range("search_step", o->search_step, 0.001, 1, err));
     QD_TRY(check_range("bins", o->bins, 8, 8192, err));
+    if (o->input_from_normalization) {
+        QD_TRY(check_range("input_lo", o->input_lo, -(double)FLT_MAX, (double)FLT_MAX, err));
+        QD_TRY(check_range("input_hi", o->input_hi, o->input_lo, (double)FLT_MAX, err));
+    }
     QD_TRY(check_range("holdout", o->holdout, 0, 0.9, err));
     QD_TRY(check_range("batch_size", o->batch_size, 1, 1024, err));
     QD_TRY(check_range("gate_min_agreement", o->gate_min_agreement, 0, 1, err));

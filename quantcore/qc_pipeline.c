@@ -1,5 +1,6 @@
 #include "quantcore/qc_pipeline.h"
 
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -105,6 +106,10 @@ static enum qd_code make_plan(struct qc_pipeline *p, struct qd_error *err)
 {
     const struct qc_options *o = p->options;
     struct qc_quantize_options q = {.weights_per_channel = o->weights_per_channel,
+                                    .dense_per_channel =
+                                        o->weights_per_channel && o->dense_per_channel,
+                                    .weights_full_range = o->weights_full_range,
+                                    .activations = o->activations,
                                     .bias_correction = o->bias_correction,
                                     .quantize_last_output = o->quantize_last_output,
                                     .exclude = o->exclude,
@@ -224,15 +229,50 @@ static enum qd_code run_pass(struct qc_pipeline *p, bool second, struct qd_error
 
 /* ---- after the data -------------------------------------------------------------------------- */
 
-/* The model's own pair as a range, with what the data say about it. */
-static void imported_range(struct qc_pipeline *p, int v)
+bool qc_pipeline_is_normalized(const struct qc_pipeline *p, int v)
 {
-    const struct qc_qparams *q = &p->plan->imported[v];
+    const struct qc_graph *g = p->graph;
+    if (!p->options->input_from_normalization || qc_plan_is_imported(p->plan, v)) {
+        return false;
+    }
+    for (int i = 0; i < g->n_inputs; i++) {
+        if (g->inputs[i].value == v) {
+            return g->n_inputs == 1 || g->values[v].shape.rank == 4;
+        }
+    }
+    return false;
+}
+
+/* A range that was chosen without the data, with what they say about it. */
+static void given_range(struct qc_pipeline *p, int v, double lo, double hi)
+{
     struct qc_range *r = &p->ranges[v];
-    r->lo = (double)q->scale * (qc_code_min(q) - q->zero_point);
-    r->hi = (double)q->scale * (qc_code_max(q) - q->zero_point);
-    r->clipped_share =
-        qc_histogram_outside(&p->statistics->tensors[p->tensor_of[v]].fine, r->lo, r->hi);
+    r->lo = lo;
+    r->hi = hi;
+    r->clipped_share = qc_histogram_outside(&p->statistics->tensors[p->tensor_of[v]].fine, lo, hi);
+}
+
+static enum qd_code find_range(struct qc_pipeline *p, int v, const struct qc_search *s,
+                               struct qd_error *err)
+{
+    const struct qc_options *o = p->options;
+    if (qc_plan_is_imported(p->plan, v)) {
+        const struct qc_qparams *q = &p->plan->imported[v];
+        given_range(p, v, (double)q->scale * (qc_code_min(q) - q->zero_point),
+                    (double)q->scale * (qc_code_max(q) - q->zero_point));
+        return QD_OK;
+    }
+    if (qc_pipeline_is_normalized(p, v)) {
+        given_range(p, v, fmin(o->input_lo, 0), fmax(o->input_hi, 0));
+    } else {
+        QD_TRY(qc_calibrate(&p->statistics->tensors[p->tensor_of[v]], o->calibrator, s,
+                            &p->ranges[v], err));
+    }
+    if (o->activations.symmetric) {
+        double absmax = fmax(fabs(p->ranges[v].lo), fabs(p->ranges[v].hi));
+        given_range(p, v, -absmax, absmax);
+    }
+    return QD_OK;
 }
 
 static enum qd_code search(struct qc_pipeline *p, struct qd_error *err)
@@ -248,11 +288,8 @@ static enum qd_code search(struct qc_pipeline *p, struct qd_error *err)
     QD_TRY(begin_phase(p, QC_PHASE_SEARCHING, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*p->ranges), &p->ranges, err));
     for (int v = 0; v < g->n_values; v++) {
-        if (p->plan->group[v] == v && p->tensor_of[v] >= 0 && qc_plan_is_imported(p->plan, v)) {
-            imported_range(p, v);
-        } else if (p->plan->group[v] == v && p->tensor_of[v] >= 0) {
-            QD_TRY(qc_calibrate(&p->statistics->tensors[p->tensor_of[v]], o->calibrator, &s,
-                                &p->ranges[v], err));
+        if (p->plan->group[v] == v && p->tensor_of[v] >= 0) {
+            QD_TRY(find_range(p, v, &s, err));
         }
     }
     return qc_quantize_plan_pairs(p->plan, p->ranges, p->arena, &p->pairs, err);

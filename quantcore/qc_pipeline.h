@@ -31,6 +31,10 @@ struct qc_pipeline {
     double phase_start, start;   /* seconds, monotonic */
 };
 
+/* Does value v take its range from the declared normalization? Preprocessing is for a single input,
+ * or for those whose samples have rank 3. */
+bool qc_pipeline_is_normalized(const struct qc_pipeline *p, int v);
+
 /* qc_report_rows.c: the tables of the report from what the phases left. */
 QD_MUST_CHECK enum qd_code qc_report_fill(struct qc_pipeline *p, struct qd_error *err);
 

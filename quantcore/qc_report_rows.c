@@ -10,6 +10,14 @@ static const char *producer_type(const struct qc_graph *g, int value)
     return n < 0 ? "Input" : g->nodes[n].op_type;
 }
 
+static const char *source_of(const struct qc_pipeline *p, int v)
+{
+    if (qc_plan_is_imported(p->plan, v)) {
+        return "imported";
+    }
+    return qc_pipeline_is_normalized(p, v) ? "normalization" : "calibrated";
+}
+
 /* Names of the values that share the pair of their group's root. */
 static enum qd_code shared_names(const struct qc_pipeline *p, int root,
                                  struct qc_calibration_row *row, struct qd_error *err)
@@ -48,7 +56,7 @@ static enum qd_code calibration_rows(struct qc_pipeline *p, struct qd_error *err
             .tensor = g->values[v].name,
             .op_type = producer_type(g, v),
             .dtype = p->pairs[v].is_s8 ? "s8" : "u8",
-            .source = qc_plan_is_imported(p->plan, v) ? "imported" : "calibrated",
+            .source = source_of(p, v),
             .scale = p->pairs[v].scale,
             .zero_point = p->pairs[v].zero_point,
             .lo = p->ranges[v].lo,
@@ -220,7 +228,7 @@ static enum qd_code warn_layer(struct qc_pipeline *p, const struct qc_layer_row 
 static enum qd_code add_warnings(struct qc_pipeline *p, struct qd_error *err)
 {
     struct qc_report *r = p->report;
-    size_t most = 3 * (size_t)r->n_layers + (size_t)r->n_calibration_rows;
+    size_t most = 3 * (size_t)r->n_layers + 2 * (size_t)r->n_calibration_rows;
     QD_TRY(qd_arena_array(p->arena, most, sizeof(*r->warnings), &r->warnings, err));
     for (int i = 0; i < r->n_layers; i++) {
         QD_TRY(warn_layer(p, &r->layers[i], err));
@@ -231,6 +239,11 @@ static enum qd_code add_warnings(struct qc_pipeline *p, struct qd_error *err)
             QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
                                    "tensor '%s' is %g in every calibration sample", c->tensor,
                                    c->min));
+        }
+        if (strcmp(c->source, "normalization") == 0 && c->clipped_share > 0) {
+            QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
+                                   "input '%s' has values from %g to %g, mean and std promise %g to "
+                                   "%g", c->tensor, c->min, c->max, c->lo, c->hi));
         }
     }
     return QD_OK;

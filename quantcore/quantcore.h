@@ -5,6 +5,7 @@
 #ifndef QUANTCORE_H
 #define QUANTCORE_H
 
+#include "quantcore/affine/qparams.h" /* struct qc_scheme */
 #include "quantcore/base/qd_arena.h"
 #include "quantcore/calib/calibrator.h" /* enum qc_calibrator and its names */
 #include "quantcore/data/reader.h"
@@ -23,7 +24,14 @@ struct qc_options {
     double min_percentile, max_percentile;     /* (0.5, 1]; 1 = plain min/max */
     double search_start_scale, search_end_scale, search_step; /* 0.3, 1.7, 0.01 */
     int bins;                                  /* coarse bins of the divergences: 150 */
-    bool weights_per_channel;                  /* true */
+    bool input_from_normalization;             /* false: the range of image inputs is calibrated;
+                                                  true: it is what 0..255 become, see
+                                                  qc_options_normalization */
+    double input_lo, input_hi;                 /* that range */
+    struct qc_scheme activations;              /* asymmetric u8 */
+    bool weights_per_channel;                  /* true: a scale an output channel, else a tensor */
+    bool dense_per_channel;                    /* true; false: one scale for a Gemm or MatMul */
+    bool weights_full_range;                   /* false: codes [-127, 127], true: [-128, 127] */
     bool bias_correction;                      /* true */
     bool quantize_last_output;                 /* false: the last Conv/Gemm keeps f32 output */
     struct qc_exclude exclude;                 /* operators left in f32 */
@@ -39,6 +47,10 @@ struct qc_options {
     double gate_min_sqnr_db, gate_min_agreement, gate_max_drop;
 };
 void qc_options_init(struct qc_options *options); /* the defaults named above */
+/* input_lo and input_hi from the preprocessing y = (x scale - mean) / std of x in 0..255; with a
+ * mean or std a channel, the widest range. One channel alone: scale 1 / std, zero point mean (for
+ * scale 1). std must be above 0. */
+void qc_options_normalization(struct qc_options *options, const struct qc_preprocess *preprocess);
 /* QD_INVALID names the field, the value and the limits. */
 QD_MUST_CHECK enum qd_code qc_options_check(const struct qc_options *options,
                                             struct qd_error *err);

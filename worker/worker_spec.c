@@ -64,6 +64,27 @@ static enum qd_code set_flag(bool *flag, const char *word, const char *no, const
     return *flag || strcmp(word, no) == 0 ? QD_OK : QD_INVALID;
 }
 
+static enum qd_code set_input_range(struct worker_spec *s, const char *word)
+{
+    return set_flag(&s->options.input_from_normalization, word, "calibrated",
+                    "from_normalization");
+}
+
+static enum qd_code set_activation_type(struct worker_spec *s, const char *word)
+{
+    return set_flag(&s->options.activations.is_s8, word, "u8", "s8");
+}
+
+static enum qd_code set_activation_scheme(struct worker_spec *s, const char *word)
+{
+    return set_flag(&s->options.activations.symmetric, word, "asymmetric", "symmetric");
+}
+
+static enum qd_code set_weight_range(struct worker_spec *s, const char *word)
+{
+    return set_flag(&s->options.weights_full_range, word, "narrow", "full");
+}
+
 static enum qd_code set_layout(struct worker_spec *s, const char *word)
 {
     return set_flag(&s->preprocess.to_hwc, word, "nchw", "nhwc");
@@ -95,7 +116,13 @@ static const struct spec_field fields[] = {
     {"/calibration/holdout", FIELD_F64, OPTION(holdout), NULL, NULL},
     {"/calibration/max_samples", FIELD_S64, OPTION(max_samples), NULL, NULL},
     {"/calibration/batch_size", FIELD_INT, OPTION(batch_size), NULL, NULL},
+    {"/calibration/input_range", FIELD_WORD, 0, set_input_range,
+     "calibrated, from_normalization"},
+    {"/activations/type", FIELD_WORD, 0, set_activation_type, "u8, s8"},
+    {"/activations/scheme", FIELD_WORD, 0, set_activation_scheme, "asymmetric, symmetric"},
     {"/weights/per_channel", FIELD_BOOL, OPTION(weights_per_channel), NULL, NULL},
+    {"/weights/dense_per_channel", FIELD_BOOL, OPTION(dense_per_channel), NULL, NULL},
+    {"/weights/range", FIELD_WORD, 0, set_weight_range, "narrow, full"},
     {"/weights/bias_correction", FIELD_BOOL, OPTION(bias_correction), NULL, NULL},
     {"/gate/min_sqnr_db", FIELD_F64, OPTION(gate_min_sqnr_db), NULL, NULL},
     {"/gate/min_agreement", FIELD_F64, OPTION(gate_min_agreement), NULL, NULL},
@@ -307,7 +334,7 @@ static enum qd_code set_value(struct worker_spec *s, const char *pointer, const 
 static bool is_section(const char *key)
 {
     static const char *const sections[] = {"calibration", "weights", "gate", "preprocess",
-                                           "exclude"};
+                                           "exclude", "activations"};
     for (size_t i = 0; i < QD_COUNT_OF(sections); i++) {
         if (strcmp(key, sections[i]) == 0) {
             return true;
@@ -372,6 +399,7 @@ enum qd_code worker_spec_parse(const json_t *config, struct worker_spec *ret, st
         QD_TRY(set_value(ret, pointer, value, err));
     }
     QD_TRY(check_preprocess(&ret->preprocess, err));
+    qc_options_normalization(&ret->options, &ret->preprocess);
     return qc_options_check(&ret->options, err);
 }
 

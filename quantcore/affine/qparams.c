@@ -33,11 +33,34 @@ void qc_qparams_asymmetric_u8(double lo, double hi, struct qc_qparams *ret)
     ret->zero_point = z < 0 ? 0 : (z > 255 ? 255 : (int32_t)z);
 }
 
-float qc_scale_symmetric_s8(double absmax)
+void qc_qparams_choose(struct qc_scheme scheme, double lo, double hi, struct qc_qparams *ret)
+{
+    int32_t shift = scheme.is_s8 ? 128 : 0;
+    if (scheme.symmetric) {
+        ret->scale = qc_scale_symmetric_s8(fmax(fabs(lo), fabs(hi)));
+        ret->zero_point = 128 - shift;
+    } else {
+        qc_qparams_asymmetric_u8(lo, hi, ret);
+        ret->zero_point -= shift;
+    }
+    ret->is_s8 = scheme.is_s8;
+}
+
+static float scale_of(double absmax, double steps)
 {
     if (absmax <= 0) {
         return 1.0f;
     }
-    float scale = (float)(absmax / 127.0);
+    float scale = (float)(absmax / steps);
     return scale < FLT_MIN ? FLT_MIN : scale;
+}
+
+float qc_scale_full_s8(double absmax)
+{
+    return scale_of(absmax, 127.5);
+}
+
+float qc_scale_symmetric_s8(double absmax)
+{
+    return scale_of(absmax, 127.0);
 }

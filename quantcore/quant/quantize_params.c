@@ -296,8 +296,9 @@ enum qd_code qc_builder_add_parameters(struct qc_builder *b, int i, int *ret_wei
         return restore(b, imported(b, n, 1), base, ret_weights, err);
     }
     if (c == NULL) {
-        QD_TRY(qc_quantize_weights(
-            source, o->weights_per_channel ? qc_weights_axis(n, source) : -1, b->arena, w, err));
+        bool per_channel = n->op == QC_OP_CONV ? o->weights_per_channel : o->dense_per_channel;
+        QD_TRY(qc_quantize_weights(source, per_channel ? qc_weights_axis(n, source) : -1,
+                                   o->weights_full_range, b->arena, w, err));
     }
     b->result->weights[i] = w;
     bool correct = o->bias_correction && !w->imported && n->op != QC_OP_MATMUL &&

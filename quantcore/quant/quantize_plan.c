@@ -444,7 +444,7 @@ enum qd_code qc_quantize_plan_pairs(const struct qc_quantize_plan *plan,
             if (qc_plan_is_imported(plan, plan->group[v])) {
                 pairs[v] = plan->imported[plan->group[v]];
             } else {
-                qc_qparams_asymmetric_u8(lo[r], hi[r], &pairs[v]);
+                qc_qparams_choose(plan->options.activations, lo[r], hi[r], &pairs[v]);
             }
         }
     }

@@ -28,7 +28,10 @@
 #include "quantcore/quant/quantize_exclude.h"
 
 struct qc_quantize_options {
-    bool weights_per_channel;    /* else one scale a tensor */
+    bool weights_per_channel;    /* of a Conv; else one scale a tensor */
+    bool dense_per_channel;      /* the same of a Gemm or MatMul */
+    bool weights_full_range;     /* [-128, 127], else [-127, 127] */
+    struct qc_scheme activations;
     bool bias_correction;
     bool quantize_last_output;
     struct qc_exclude exclude;   /* lists are borrowed */

@@ -38,7 +38,7 @@ void qc_quantized_weights_update(struct qc_quantized_weights *w)
     size_t n = qc_shape_elements(&w->source->shape);
     for (size_t i = 0; i < n; i++) {
         float scale = w->scale[qc_weights_channel(i, inner, channels)];
-        q[i] = (int8_t)qc_quantize_value(x[i], scale, 0, -127, 127);
+        q[i] = (int8_t)qc_quantize_value(x[i], scale, 0, w->full_range ? -128 : -127, 127);
     }
 }
 
@@ -70,11 +70,12 @@ static enum qd_code find_absmax(const struct qc_quantized_weights *w, double *ab
     return QD_OK;
 }
 
-enum qd_code qc_quantize_weights(const struct qc_tensor *weights, int axis,
+enum qd_code qc_quantize_weights(const struct qc_tensor *weights, int axis, bool full_range,
                                  struct qd_arena *arena, struct qc_quantized_weights *ret,
                                  struct qd_error *err)
 {
-    struct qc_quantized_weights w = {.source = weights, .axis = axis, .n_scales = 1};
+    struct qc_quantized_weights w = {
+        .source = weights, .axis = axis, .full_range = full_range, .n_scales = 1};
     double *absmax = NULL;
     struct qc_tensor *q = NULL;
     if (weights->dtype != QC_F32 || axis >= weights->shape.rank ||
@@ -96,7 +97,9 @@ enum qd_code qc_quantize_weights(const struct qc_tensor *weights, int axis,
     double floor_absmax = fmax(0.01 * largest, 8e-5);
     for (size_t c = 0; c < n; c++) {
         w.n_dead += absmax[c] < floor_absmax;
-        w.scale[c] = qc_scale_symmetric_s8(fmax(absmax[c], floor_absmax));
+        double largest_here = fmax(absmax[c], floor_absmax);
+        w.scale[c] = full_range ? qc_scale_full_s8(largest_here)
+                                : qc_scale_symmetric_s8(largest_here);
     }
     qc_quantized_weights_update(&w);
     *ret = w;

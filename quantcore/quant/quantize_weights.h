@@ -1,5 +1,6 @@
-/* Weights to s8: symmetric, narrow [-127, 127], scale = absmax / 127, one a channel or one a
- * tensor. (The full range would clip the largest positive weight systematically.) */
+/* Weights to s8: symmetric, one scale a channel or one a tensor. Narrow, the default: codes
+ * [-127, 127], scale = absmax / 127. Full, on request: [-128, 127], scale = absmax / 127.5, which
+ * clips the largest positive weight systematically. */
 #ifndef QC_QUANTIZE_WEIGHTS_H
 #define QC_QUANTIZE_WEIGHTS_H
 
@@ -9,6 +10,7 @@ struct qc_quantized_weights {
     const struct qc_tensor *source; /* f32 */
     const struct qc_tensor *q;      /* s8, the source's shape */
     int axis;                       /* output channels; -1: one scale for all */
+    bool full_range;                /* codes down to -128 */
     int n_scales;
     float *scale;                   /* n_scales, > 0 */
     int n_dead;                     /* channels whose scale was raised to the floor */
@@ -32,7 +34,7 @@ size_t qc_weights_inner(const struct qc_tensor *weights, int axis);
  * a dead channel would make its bias billions of steps. QD_INVALID names the first value that is
  * not finite; the source must be f32. */
 QD_MUST_CHECK enum qd_code qc_quantize_weights(const struct qc_tensor *weights, int axis,
-                                               struct qd_arena *arena,
+                                               bool full_range, struct qd_arena *arena,
                                                struct qc_quantized_weights *ret,
                                                struct qd_error *err);
 /* Recompute the codes after a scale was changed. */

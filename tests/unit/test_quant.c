@@ -37,7 +37,7 @@ START_TEST(quantize_weights__per_channel_and_per_tensor__absmax_is_127)
     const float w[6] = {1, -2, 0.5f, 10, 3, -10};
     struct qc_tensor *t = tensor(2, (int64_t[]){2, 3}, w);
     struct qc_quantized_weights q;
-    ck_assert_int_eq(qc_quantize_weights(t, 0, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, false, &arena, &q, NULL), QD_OK);
     const int8_t *code = q.q->data;
     ck_assert_int_eq(q.n_scales, 2);
     ck_assert_float_eq(q.scale[0], (float)(2 / 127.0));
@@ -45,11 +45,11 @@ START_TEST(quantize_weights__per_channel_and_per_tensor__absmax_is_127)
     ck_assert_int_eq(code[1], -127);
     ck_assert_int_eq(code[3], 127);
     ck_assert_int_eq(code[4], 38);
-    ck_assert_int_eq(qc_quantize_weights(t, 1, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 1, false, &arena, &q, NULL), QD_OK);
     ck_assert_int_eq(q.n_scales, 3);
     ck_assert_int_eq(((const int8_t *)q.q->data)[0], 13);
     ck_assert_double_eq_tol(qc_quantized_weights_value(&q, 4), 3, 1e-6);
-    ck_assert_int_eq(qc_quantize_weights(t, -1, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, -1, false, &arena, &q, NULL), QD_OK);
     ck_assert_int_eq(q.n_scales, 1);
     ck_assert_int_eq(((const int8_t *)q.q->data)[1], -25);
 }
@@ -60,12 +60,12 @@ START_TEST(quantize_weights__dead_channel__floor)
     const float w[4] = {0, 1e-12f, 5, -3};
     struct qc_tensor *t = tensor(2, (int64_t[]){2, 2}, w);
     struct qc_quantized_weights q;
-    ck_assert_int_eq(qc_quantize_weights(t, 0, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, false, &arena, &q, NULL), QD_OK);
     ck_assert_float_eq(q.scale[0], (float)(0.05 / 127));
     ck_assert_int_eq(q.n_dead, 1);
     const float zeros[4] = {0};
     t = tensor(2, (int64_t[]){2, 2}, zeros);
-    ck_assert_int_eq(qc_quantize_weights(t, 0, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, false, &arena, &q, NULL), QD_OK);
     ck_assert_float_eq(q.scale[1], (float)(8e-5 / 127));
     ck_assert_int_eq(q.n_dead, 2);
 }
@@ -76,8 +76,9 @@ START_TEST(quantize_weights__nan__names_the_element)
     const float w[2] = {1, NAN};
     struct qd_error err;
     struct qc_quantized_weights q;
-    ck_assert_int_eq(qc_quantize_weights(tensor(1, (int64_t[]){2}, w), 0, &arena, &q, &err),
-                     QD_INVALID);
+    ck_assert_int_eq(
+        qc_quantize_weights(tensor(1, (int64_t[]){2}, w), 0, false, &arena, &q, &err),
+        QD_INVALID);
     ck_assert_ptr_nonnull(strstr(err.message, "weight 1 is nan"));
 }
 END_TEST
@@ -88,8 +89,8 @@ START_TEST(quantize_bias__float32_product_rounds_half_to_even)
     const double bias[2] = {1.25, -3};
     struct qc_quantized_weights q;
     struct qc_quantized_bias b;
-    ck_assert_int_eq(qc_quantize_weights(tensor(2, (int64_t[]){2, 1}, w), 0, &arena, &q, NULL),
-                     QD_OK);
+    ck_assert_int_eq(
+        qc_quantize_weights(tensor(2, (int64_t[]){2, 1}, w), 0, false, &arena, &q, NULL), QD_OK);
     ck_assert_int_eq(qc_bias_make_room(bias, 2, 0.5f, &q), 0);
     ck_assert_int_eq(qc_quantize_bias(bias, 2, 0.5f, &q, &arena, &b, NULL), QD_OK);
     ck_assert_float_eq(b.scale[0], 0.5f * q.scale[0]);
@@ -106,7 +107,8 @@ START_TEST(bias_make_room__huge_bias__scale_raised_and_weights_requantized)
         struct qc_quantized_weights q;
         struct qc_quantized_bias b;
         ck_assert_int_eq(
-            qc_quantize_weights(tensor(2, (int64_t[]){2, 2}, w), axis, &arena, &q, NULL), QD_OK);
+            qc_quantize_weights(tensor(2, (int64_t[]){2, 2}, w), axis, false, &arena, &q, NULL),
+            QD_OK);
         float before = q.scale[0];
         ck_assert_int_eq(qc_bias_make_room(bias, 2, 1e-3f, &q), 1);
         ck_assert_float_gt(q.scale[0], before);
@@ -136,7 +138,7 @@ START_TEST(bias_correct__grouped_conv__mean_error_vanishes)
     const double mean[I * GROUPS] = {0.5, -2, 3, 0.25};
     double bias[O] = {1, 2, 3, 4};
     struct qc_quantized_weights q;
-    ck_assert_int_eq(qc_quantize_weights(t, 0, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, false, &arena, &q, NULL), QD_OK);
     ck_assert_int_eq(qc_bias_correct(&node, &q, mean, I * GROUPS, bias, NULL), QD_OK);
     for (int o = 0; o < O; o++) {
         double f32 = o + 1, int8 = bias[o];
@@ -167,14 +169,16 @@ START_TEST(bias_correct__gemm_both_ways_and_matmul__mean_error_vanishes)
             w[i] = cosf((float)(i * i)) * 2;
         }
         struct qc_attr attr = {.name = "transB", .type = QC_ATTR_INT, .i = trans};
-        struct qc_node node = {.name = "g", .op = kind == 2 ? QC_OP_MATMUL : QC_OP_GEMM,
-                               .n_attrs = 1, .attrs = &attr};
+        struct qc_node node = {.name = "g",
+                               .op = kind == 2 ? QC_OP_MATMUL : QC_OP_GEMM,
+                               .n_attrs = 1,
+                               .attrs = &attr};
         struct qc_tensor *t = tensor(2, trans ? (int64_t[]){N, K} : (int64_t[]){K, N}, w);
         struct qc_quantized_weights q;
         double bias[N] = {0};
         int axis = qc_weights_axis(&node, t);
         ck_assert_int_eq(axis, trans ? 0 : 1);
-        ck_assert_int_eq(qc_quantize_weights(t, axis, &arena, &q, NULL), QD_OK);
+        ck_assert_int_eq(qc_quantize_weights(t, axis, false, &arena, &q, NULL), QD_OK);
         ck_assert_int_eq(qc_bias_correct(&node, &q, mean, K, bias, NULL), QD_OK);
         for (int o = 0; o < N; o++) {
             double f32 = 0, int8 = bias[o];

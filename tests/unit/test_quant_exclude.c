@@ -187,7 +187,7 @@ START_TEST(quantize_graph__guards__counted_a_layer)
     int a = tg_node(&u, "a", QC_OP_GEMM, 3, x, w, tg_floats(&u, "b", 1e9f, 0, 1, 2));
     tg_output(&u, tg_node(&u, "c", QC_OP_GEMM, 2, a, w2));
     tg_bind(&u);
-    struct qc_quantize_options o = {.weights_per_channel = true};
+    struct qc_quantize_options o = {.weights_per_channel = true, .dense_per_channel = true};
     ck_assert_int_eq(qc_quantize_plan_new(u.g, &o, &u.arena, &plan, &u.err), QD_OK);
     for (int v = 0; v < u.g->n_values; v++) {
         ranges[v] = (struct qc_range){.lo = -1, .hi = 1};

@@ -101,6 +101,7 @@ static void build_net(void)
 }
 
 static struct qc_quantize_options options = {.weights_per_channel = true,
+                                             .dense_per_channel = true,
                                              .bias_correction = true};
 
 static struct qc_quantize_plan *plan_of(void)

@@ -25,6 +25,29 @@ START_TEST(parse__empty__documented_defaults)
 }
 END_TEST
 
+START_TEST(parse__number_formats__set)
+{
+    struct worker_spec s;
+    struct qd_error err;
+    json_t *c;
+    ck_assert_int_eq(parse("{}", &s, &c, &err), QD_OK);
+    ck_assert(!s.options.activations.is_s8 && !s.options.activations.symmetric);
+    ck_assert(s.options.dense_per_channel && !s.options.weights_full_range);
+    ck_assert(!s.options.input_from_normalization);
+    json_decref(c);
+    const char *text = "{\"activations\":{\"type\":\"s8\",\"scheme\":\"symmetric\"},"
+                       "\"weights\":{\"dense_per_channel\":false,\"range\":\"full\"},"
+                       "\"calibration\":{\"input_range\":\"from_normalization\"},"
+                       "\"preprocess\":{\"mean\":[10,20],\"std\":[2,4]}}";
+    ck_assert_int_eq(parse(text, &s, &c, &err), QD_OK);
+    ck_assert(s.options.activations.is_s8 && s.options.activations.symmetric);
+    ck_assert(!s.options.dense_per_channel && s.options.weights_full_range);
+    ck_assert(s.options.input_from_normalization);
+    ck_assert(s.options.input_lo == -5 && s.options.input_hi == 122.5);
+    json_decref(c);
+}
+END_TEST
+
 START_TEST(parse__every_kind_of_field__set)
 {
     struct worker_spec s;
@@ -71,6 +94,11 @@ static const struct {
     {"{\"preprocess\":{\"std\":[1,0]}}", "/preprocess/std", QD_INVALID},
     {"{\"exclude\":{\"nodes\":[1]}}", "/exclude/nodes", QD_INVALID},
     {"{\"exclude\":{\"patterns\":\"*\"}}", "/exclude/patterns", QD_INVALID},
+    {"{\"activations\":{\"type\":\"u16\"}}", "/activations/type", QD_INVALID},
+    {"{\"activations\":{\"scheme\":true}}", "/activations/scheme", QD_INVALID},
+    {"{\"weights\":{\"range\":\"wide\"}}", "/weights/range", QD_INVALID},
+    {"{\"weights\":{\"dense_per_channel\":1}}", "/weights/dense_per_channel", QD_INVALID},
+    {"{\"calibration\":{\"input_range\":\"mean\"}}", "/calibration/input_range", QD_INVALID},
     {"{\"exclude\":{\"names\":[]}}", "/exclude/names", QD_INVALID},
     {"{\"exclude\":{\"ranges\":{}}}", "/exclude/ranges", QD_INVALID},
     {"{\"exclude\":{\"ranges\":[{\"from\":\"a\"}]}}", "/exclude/ranges", QD_INVALID},
@@ -99,6 +127,7 @@ Suite *test_spec_suite(void)
     Suite *s = suite_create("spec");
     TCase *tc = tcase_create("spec");
     tcase_add_test(tc, parse__empty__documented_defaults);
+    tcase_add_test(tc, parse__number_formats__set);
     tcase_add_test(tc, parse__every_kind_of_field__set);
     tcase_add_loop_test(tc, parse__wrong_input__names_the_field, 0, (int)QD_COUNT_OF(wrong));
     suite_add_tcase(s, tc);
