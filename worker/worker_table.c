@@ -64,15 +64,16 @@ int worker_table_qmax(enum worker_table_dtype dtype)
     return dtype == WORKER_TABLE_S8 ? 127 : 255;
 }
 
-/* A pair that is symmetric already uses [-127, 127]: its code -128 stands for no value of the
- * range that was chosen, and counting it would make the scale grow with each conversion. */
+/* A zero point in the middle is a symmetric pair already, and keeps its step: both tools clamp
+ * to -128 .. 127 or -127 .. 127, so that at most the lowest code is lost. Counting that code would
+ * make the scale grow with each conversion. */
 double worker_table_amax(const struct worker_table_row *row)
 {
-    if (row->dtype == WORKER_TABLE_S8 && row->zero_point == 0) {
-        return 127 * (double)row->scale;
-    }
     int below = row->zero_point - worker_table_qmin(row->dtype);
     int above = worker_table_qmax(row->dtype) - row->zero_point;
+    if (below == 128) {
+        return 127 * (double)row->scale;
+    }
     return (below > above ? below : above) * (double)row->scale;
 }
 

@@ -5,8 +5,8 @@
  *
  *   json      quantd's own form: everything, and what worker_table_read takes back unchanged
  *   csv       RFC 4180, one line a tensor, for spreadsheets
- *   ncnn      what ncnn2int8 reads: "LAYER_param_0 s0 s1 …" for weights, one multiplier a channel
- *             (a group of a grouped convolution), then "LAYER s" for the layer's input; multiplier
+ *   ncnn      what ncnn2int8 reads: "LAYER_param_0 s0 s1 …" for weights, one multiplier a
+ *             channel (a group of a grouped convolution), then "LAYER s" for the layer's input; multiplier
  *             = 1 / scale = 127 / amax. LAYER is the ONNX node's name, which onnx2ncnn keeps.
  *             Conv, Gemm and MatMul only; a layer without lines stays float.
  *   tensorrt  the cache that IInt8Calibrator::readCalibrationCache hands out: a line
@@ -14,17 +14,18 @@
  *             scale amax / 127, highest first. The name in the first line is that of the
  *             calibrator class that takes the cache, not of the one that made it.
  *   ort       the JSON of onnxruntime.quantization (TensorsData.from_dict, or the argument
- *             calibration_cache_path of quantize_static): lowest and highest of each tensor as f32.
+ *             calibration_cache_path of quantize_static): each tensor's lowest and highest in f32.
  *             Its default recipe (u8, asymmetric) finds the same scale, within one rounding, and
  *             the same zero point.
  *   aimet     AIMET encodings 0.6.1, activations and weights: offset = qmin - zero_point
  *
  * The range that is handed on is the one that the pair can represent, [(qmin - zp) * scale,
- * (qmax - zp) * scale], and amax the larger of its ends' magnitudes. ncnn and TensorRT know
- * symmetric s8 only, so an asymmetric u8 pair loses: behind a Relu (zp 0) the lower half of the
- * codes is unused and a step is 255 / 127 = 2.008 times as large, one bit less; with 0 at the
- * share f of the range it is 2.008 * max(f, 1 - f) times as large, nothing worth naming for
- * f = 0.5. Reading such a table back gives the symmetric pair, never the lost one.
+ * (qmax - zp) * scale], and amax the larger of its ends' magnitudes (127 steps when zp is in the
+ * middle: s8 0, u8 128). ncnn and TensorRT know symmetric s8 only, so an asymmetric u8 pair loses:
+ * behind a Relu (zp 0) the lower half of the codes is unused and a step is 255 / 127 = 2.008 times
+ * as large, one bit less; with 0 at the share f of the range it is 2.008 * max(f, 1 - f) times as
+ * large, nothing worth naming for f = 0.5. Reading such a table back gives the symmetric pair,
+ * never the lost one.
  *
  * Names are hostile. json, ort and aimet escape what JSON must escape, and refuse a name that is
  * not UTF-8; csv quotes (and puts an apostrophe before = + - @, which a spreadsheet would run).
@@ -92,7 +93,7 @@ bool worker_table_dtype_from_name(const char *name, enum worker_table_dtype *ret
 /* [-128, 127] or [0, 255]. */
 int worker_table_qmin(enum worker_table_dtype dtype);
 int worker_table_qmax(enum worker_table_dtype dtype);
-/* The larger magnitude of the representable range's ends. */
+/* The larger magnitude of the representable range's ends, see above. */
 double worker_table_amax(const struct worker_table_row *row);
 
 /* Rows in the arena that borrow from the report. */

@@ -100,7 +100,7 @@ START_TEST(write__ncnn__golden_text)
     ck_assert_str_eq(write_text(&table, WORKER_TABLE_NCNN), "conv_param_0 2 4 8 16\n"
                                                             "dw_param_0 2 4\n"
                                                             "fc_param_0 2 2 2\n"
-                                                            "conv 1.984375\n"
+                                                            "conv 2\n"
                                                             "dw 1.99215686\n"
                                                             "fc 8\n");
 }
@@ -109,7 +109,7 @@ END_TEST
 START_TEST(write__tensorrt__golden_text)
 {
     ck_assert_str_eq(write_text(&table, WORKER_TABLE_TENSORRT), "TRT-8501-EntropyCalibration2\n"
-                                                                "x: 3f010204\n"
+                                                                "x: 3f000000\n"
                                                                 "relu: 3f008102\n"
                                                                 "pool: 3f008102\n"
                                                                 "s: 3e000000\n");
