@@ -16,6 +16,8 @@ artifact to the byte. Its s8 activations keep ONNX Runtime from integer arithmet
 decides ties otherwise, and a Softmax makes several steps of one: 98 % of quantd's elements have to
 be within one step.
 
+The calibration tables for other tools are checked too, see check_tables.py.
+
 The networks beside the checkout (../shared/data) are optional; each one absent is named.
 """
 import argparse
@@ -31,6 +33,7 @@ import onnx
 import onnxruntime as ort
 from onnx import numpy_helper
 
+import check_tables
 import networks
 
 QUICK_SAMPLES = 100
@@ -170,7 +173,7 @@ def check(network, arguments):
     np.save(f"{folder}/input.npy", network.evaluation)
     run_quantd([arguments.quantd, "quantize", network.model, "--calibration",
                 f"{folder}/calibration.npy", "--threads", str(arguments.threads),
-                "--output", f"{folder}/artifact"])
+                "--table-format", check_tables.FORMATS, "--output", f"{folder}/artifact"])
     artifact = f"{folder}/artifact/model.qdq.onnx"
     verify_sums(f"{folder}/artifact")
     model = onnx.load(artifact)
@@ -199,6 +202,9 @@ def check(network, arguments):
         print(f"  {kept} of {wanted} constants of the model are in the artifact")
         if kept != wanted:
             failures.append(f"{wanted - kept} constants of the model are not in the artifact")
+    n, bad = check_tables.check(f"{folder}/artifact")
+    print(f"  calibration tables of {n} tensors: {len(bad)} differ from their formats")
+    failures += bad
     return row, failures
 
 
