@@ -100,6 +100,7 @@ unit: $(BUILD)/run_tests $(BUILD)/quantd  ## unit tests only (SUITE=name runs on
 
 check: $(BUILD)/run_tests $(BUILD)/quantd replay  ## everything that needs Debian's packages alone
 	$(BUILD)/run_tests
+	timeout 120 tests/integration/test_cli.sh $(BUILD)/quantd
 	timeout 120 tests/integration/test_repeatable.sh $(BUILD)/quantd
 	timeout 120 tests/integration/test_http.sh $(BUILD)/quantd
 	timeout 120 tests/integration/test_refusals.sh $(BUILD)/quantd

@@ -17,9 +17,16 @@ int cmd_report_error(const char *command, enum qd_code code, const struct qd_err
 /* A whole file into the arena; at most 2 GiB (protobuf's own limit). */
 QD_MUST_CHECK enum qd_code cmd_read_file(const char *path, struct qd_arena *arena,
                                          struct qd_bytes *ret, struct qd_error *err);
-/* Write to "path.tmp" and rename: no half-written result is ever seen under its name. */
-QD_MUST_CHECK enum qd_code cmd_write_file(const char *path, const void *data, size_t size,
-                                          struct qd_error *err);
+/* No half-written result is ever seen under its name: first all files of a folder are written
+ * as "path.tmp" and reach the disk (on failure the file is removed) … */
+QD_MUST_CHECK enum qd_code cmd_write_tmp(const char *path, const void *data, size_t size,
+                                         struct qd_error *err);
+/* … then n files of the folder get their names, unless one of the names is a folder's. On failure
+ * every "….tmp" that is left is removed. */
+QD_MUST_CHECK enum qd_code cmd_publish(const char *folder, const char *const *names, int n,
+                                       struct qd_error *err);
+/* Remove "folder/name.tmp" of n names. */
+void cmd_discard(const char *folder, const char *const *names, int n);
 /* Lower-case hex SHA-256, 64 digits and a NUL. */
 void cmd_sha256(const void *data, size_t size, char ret_hex[65]);
 

@@ -60,7 +60,7 @@ enum qd_code cmd_read_file(const char *path, struct qd_arena *arena, struct qd_b
     return code;
 }
 
-enum qd_code cmd_write_file(const char *path, const void *data, size_t size, struct qd_error *err)
+enum qd_code cmd_write_tmp(const char *path, const void *data, size_t size, struct qd_error *err)
 {
     char tmp[4096];
     if (snprintf(tmp, sizeof(tmp), "%s.tmp", path) >= (int)sizeof(tmp)) {
@@ -76,12 +76,52 @@ enum qd_code cmd_write_file(const char *path, const void *data, size_t size, str
         written = false;
         cause = errno;
     }
-    if (!written || rename(tmp, path) != 0) {
-        cause = written ? errno : cause;
+    if (!written) {
         (void)unlink(tmp);
         return qd_fail_errno(err, cause, "write '%s'", path);
     }
     return QD_OK;
+}
+
+/* Both paths of a file; the folder's was short enough when the file was written. */
+static void paths_of(const char *folder, const char *name, char path[4096], char tmp[4096])
+{
+    (void)snprintf(path, 4096, "%s/%s", folder, name);
+    (void)snprintf(tmp, 4096, "%s/%s.tmp", folder, name);
+}
+
+void cmd_discard(const char *folder, const char *const *names, int n)
+{
+    char path[4096], tmp[4096];
+    for (int i = 0; i < n; i++) {
+        paths_of(folder, names[i], path, tmp);
+        (void)unlink(tmp);
+    }
+}
+
+enum qd_code cmd_publish(const char *folder, const char *const *names, int n,
+                         struct qd_error *err)
+{
+    char path[4096], tmp[4096];
+    struct stat st;
+    enum qd_code code = QD_OK;
+    /* What can be seen beforehand must not stop halfway. */
+    for (int i = 0; i < n && code == QD_OK; i++) {
+        paths_of(folder, names[i], path, tmp);
+        if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+            code = qd_fail_errno(err, EISDIR, "write '%s'", path);
+        }
+    }
+    for (int i = 0; i < n && code == QD_OK; i++) {
+        paths_of(folder, names[i], path, tmp);
+        if (rename(tmp, path) != 0) {
+            code = qd_fail_errno(err, errno, "write '%s'", path);
+        }
+    }
+    if (code != QD_OK) {
+        cmd_discard(folder, names, n);
+    }
+    return code;
 }
 
 void cmd_sha256(const void *data, size_t size, char ret_hex[65])

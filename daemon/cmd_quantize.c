@@ -15,6 +15,7 @@
 #include "worker/worker_threads.h"
 
 #define MAX_FILES 64
+#define MAX_RESULTS (WORKER_TABLE_FORMAT_COUNT + 3)
 
 struct quantize {
     const char *model_path, *config_path, *output, *labels, *table_path;
@@ -28,6 +29,8 @@ struct quantize {
     struct worker_threads *threads;
     struct qd_bytes artifact;
     struct qc_report *report;
+    const char *results[MAX_RESULTS]; /* names of the files that are written */
+    int n_results;
 };
 
 static const char usage[] =
@@ -216,10 +219,9 @@ static enum qd_code run_pipeline(struct quantize *q, struct qd_error *err)
     return code;
 }
 
-/* ---- the results -----------------------------------------------------------------------------
- */
+/* ---- the results --------------------------------------------------------------------------- */
 
-static enum qd_code put(const struct quantize *q, FILE *sums, const char *name, const void *data,
+static enum qd_code put(struct quantize *q, FILE *sums, const char *name, const void *data,
                         size_t size, struct qd_error *err)
 {
     char path[4096], hex[65];
@@ -227,13 +229,16 @@ static enum qd_code put(const struct quantize *q, FILE *sums, const char *name, 
         return qd_fail(err, QD_NO_MEMORY, "out of memory for '%s'", name);
     }
     (void)snprintf(path, sizeof(path), "%s/%s", q->output, name);
-    QD_TRY(cmd_write_file(path, data, size, err));
-    cmd_sha256(data, size, hex);
-    (void)fprintf(sums, "%s  %s\n", hex, name);
+    QD_TRY(cmd_write_tmp(path, data, size, err));
+    q->results[q->n_results++] = name;
+    if (sums != NULL) {
+        cmd_sha256(data, size, hex);
+        (void)fprintf(sums, "%s  %s\n", hex, name);
+    }
     return QD_OK;
 }
 
-static enum qd_code put_text(const struct quantize *q, FILE *sums, const char *name, char *text,
+static enum qd_code put_text(struct quantize *q, FILE *sums, const char *name, char *text,
                              struct qd_error *err)
 {
     enum qd_code code = put(q, sums, name, text, text != NULL ? strlen(text) : 0, err);
@@ -241,7 +246,7 @@ static enum qd_code put_text(const struct quantize *q, FILE *sums, const char *n
     return code;
 }
 
-static enum qd_code put_json(const struct quantize *q, FILE *sums, const char *name, json_t *json,
+static enum qd_code put_json(struct quantize *q, FILE *sums, const char *name, json_t *json,
                              struct qd_error *err)
 {
     char *text = json_dumps(json, JSON_INDENT(1));
@@ -249,7 +254,7 @@ static enum qd_code put_json(const struct quantize *q, FILE *sums, const char *n
     return put_text(q, sums, name, text, err);
 }
 
-static enum qd_code put_table(const struct quantize *q, FILE *sums,
+static enum qd_code put_table(struct quantize *q, FILE *sums,
                               enum worker_table_format format, struct qd_error *err)
 {
     char *text = NULL;
@@ -260,7 +265,7 @@ static enum qd_code put_table(const struct quantize *q, FILE *sums,
     return code;
 }
 
-static enum qd_code put_all(const struct quantize *q, FILE *sums, struct qd_error *err)
+static enum qd_code put_all(struct quantize *q, FILE *sums, struct qd_error *err)
 {
     QD_TRY(put(q, sums, "model.qdq.onnx", q->artifact.data, q->artifact.size, err));
     for (int i = 0; i < WORKER_TABLE_FORMAT_COUNT; i++) {
@@ -271,14 +276,16 @@ static enum qd_code put_all(const struct quantize *q, FILE *sums, struct qd_erro
     return put_json(q, sums, "report.json", worker_report_json(q->report), err);
 }
 
-static enum qd_code write_results(const struct quantize *q, struct qd_error *err)
+/* All files or none. */
+static enum qd_code write_results(struct quantize *q, struct qd_error *err)
 {
-    char *text = NULL, path[4096];
+    char *text = NULL;
     size_t size = 0;
-    if (strlen(q->output) > sizeof(path) - 64) {
+    if (strlen(q->output) > 4096 - 64) {
         return qd_fail(err, QD_INVALID, "the path of the output folder is too long");
     }
-    if (mkdir(q->output, 0777) != 0 && errno != EEXIST) {
+    bool made = mkdir(q->output, 0777) == 0;
+    if (!made && errno != EEXIST) {
         return qd_fail_errno(err, errno, "create folder '%s'", q->output);
     }
     FILE *sums = open_memstream(&text, &size);
@@ -287,9 +294,16 @@ static enum qd_code write_results(const struct quantize *q, struct qd_error *err
     }
     enum qd_code code = put_all(q, sums, err);
     (void)fclose(sums);
-    (void)snprintf(path, sizeof(path), "%s/SHA256SUMS", q->output);
-    code = code == QD_OK ? cmd_write_file(path, text, size, err) : code;
+    code = code == QD_OK ? put(q, NULL, "SHA256SUMS", text, size, err) : code;
     free(text);
+    if (code != QD_OK) {
+        cmd_discard(q->output, q->results, q->n_results);
+    } else {
+        code = cmd_publish(q->output, q->results, q->n_results, err);
+    }
+    if (code != QD_OK && made) {
+        (void)rmdir(q->output);
+    }
     return code;
 }
 

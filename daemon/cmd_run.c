@@ -1,8 +1,10 @@
 /* quantd run MODEL --input X --output Y [--engine f32|int8] [--isa NAME]: a network on samples. */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/cmd.h"
 #include "quantcore/data/npy_write.h"
@@ -10,6 +12,7 @@
 
 struct run {
     const char *model, *input, *output;
+    const char *tmp; /* output under another name until it is complete */
     enum qc_engine engine;
     enum qc_isa isa;
     struct qd_arena arena;
@@ -128,7 +131,7 @@ static enum qd_code write_npy(struct run *r, struct qd_error *err)
         return qd_fail(err, QD_INVALID, "the model has %d outputs: --output must be .npz",
                        r->info->n_outputs);
     }
-    QD_TRY(qc_npy_writer_open(r->output, QC_ELEMENT_F32, r->shape[0], r->info->outputs[0].rank,
+    QD_TRY(qc_npy_writer_open(r->tmp, QC_ELEMENT_F32, r->shape[0], r->info->outputs[0].rank,
                               &writer, err));
     enum qd_code code = run_samples(r, writer, err);
     if (code != QD_OK) {
@@ -151,7 +154,21 @@ static enum qd_code write_npz(struct run *r, struct qd_error *err)
                                           .rank = r->info->outputs[i].rank,
                                           .data = r->all[i]};
     }
-    return qc_npz_write(r->output, arrays, (int)n, err);
+    return qc_npz_write(r->tmp, arrays, (int)n, err);
+}
+
+/* The input may be the output, and what stood there stays when this fails. */
+static enum qd_code write_output(struct run *r, struct qd_error *err)
+{
+    QD_TRY(qd_arena_printf(&r->arena, &r->tmp, err, "%s.tmp", r->output));
+    enum qd_code code = is_npz(r->output) ? write_npz(r, err) : write_npy(r, err);
+    if (code == QD_OK && rename(r->tmp, r->output) != 0) {
+        code = qd_fail_errno(err, errno, "write '%s'", r->output);
+    }
+    if (code != QD_OK) {
+        (void)unlink(r->tmp);
+    }
+    return code;
 }
 
 static enum qd_code run_all(struct run *r, struct qd_error *err)
@@ -164,7 +181,7 @@ static enum qd_code run_all(struct run *r, struct qd_error *err)
     r->info = qc_runner_info(r->runner);
     QD_TRY(worker_inputs_open(r->info, &none, &file, 1, NULL, &r->reader, err));
     QD_TRY(make_buffers(r, qc_reader_count(r->reader), err));
-    return is_npz(r->output) ? write_npz(r, err) : write_npy(r, err);
+    return write_output(r, err);
 }
 
 int cmd_run(int argc, char **argv)

@@ -153,9 +153,25 @@ def batch_net():
                                 value("m", [])], tensors)
 
 
+def split_net():
+    """The outputs' names are the inputs of pair_net, in another order."""
+    return model([node("Relu", "x", "r"), node("Mul", "x three", "l")], [value("x", ["N", 2])],
+                 [value("r", ["N", 2]), value("l", ["N", 2])], [tensor("three", F32, [], [3.0])])
+
+
+def pair_net():
+    return model([node("Sub", "l r", "y")], [value("l", ["N", 2]), value("r", ["N", 2])],
+                 [value("y", ["N", 2])])
+
+
+def relu_net():
+    return model([node("Relu", "x", "y")], [value("x", ["N", 2])], [value("y", ["N", 2])])
+
+
 def main():
     ROOT.mkdir(parents=True, exist_ok=True)
-    for make in (conv_net, depthwise_net, shape_net, resize_net, qdq_net, matmul_net, batch_net):
+    for make in (conv_net, depthwise_net, shape_net, resize_net, qdq_net, matmul_net, batch_net,
+                 split_net, pair_net, relu_net):
         (ROOT / f"{make.__name__}.onnx").write_bytes(make())
 
 
