@@ -166,6 +166,20 @@ test_content() {
         ask "$url$link"
         same "link $link" 200 "$status"
     done
+    ask "$url/dashboard/app.js"
+    cp "$work/body" "$work/modules"
+    holds 'type of a module' "$work/head" '^content-type: text/javascript'
+    for module in $(grep -ohE 'from "\./[a-z]+\.js"' "$work/modules" | cut -d/ -f2 | tr -d '"'); do
+        ask "$url/dashboard/$module"
+        same "module $module" 200 "$status"
+        cat "$work/body" >> "$work/modules"
+    done
+    for module in $(grep -ohE 'from "\./[a-z]+\.js"' "$work/modules" | cut -d/ -f2 | tr -d '"' | sort -u); do
+        ask "$url/dashboard/$module"
+        same "imported module $module" 200 "$status"
+    done
+    # Names come from uploaded files: nothing may parse them as HTML or run them.
+    same 'texts become text nodes' 0 "$(grep -cE 'innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|setAttribute\("on' "$work/modules")"
 }
 
 test_strictness() {
