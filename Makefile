@@ -162,6 +162,12 @@ fuzz: $(FUZZ_TARGETS:%=$(FUZZ_DIR)/fuzz_%)  ## search each parser for FUZZ_SECON
 		echo "fuzz_$$x: $$(sed -nE 's/^stat::(number_of_executed_units|new_units_added): */\1 /p' $$log | xargs)"; done
 -include $(shell find $(FUZZ_DIR)/obj -name '*.d' 2>/dev/null)
 
+.PHONY: check-memory
+$(BUILD)/peak_memory: $(BUILD)/obj/tests/integration/peak_memory.o
+	$(CC) $(LDFLAGS) -o $@ $^
+check-memory: $(BUILD)/quantd $(BUILD)/peak_memory  ## a job's memory does not grow with its samples
+	timeout 600 tests/integration/test_memory.sh $(BUILD)/quantd $(BUILD)/peak_memory
+
 .PHONY: bench
 $(BUILD)/bench_kernels: $(BUILD)/obj/tests/bench/bench_kernels.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
