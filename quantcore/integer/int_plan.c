@@ -28,6 +28,22 @@ static bool product_is_plain(const struct qc_graph *g, const struct qc_node *n)
            qc_node_float(n, "alpha", 1.0f) == 1.0f && qc_node_float(n, "beta", 1.0f) == 1.0f;
 }
 
+/* A border holds one value: everybody who reads the codes must mean the same by it. */
+static bool one_zero_point(const struct qc_graph *g, int q, const struct qc_int_params *params)
+{
+    int zero_point = qc_int_qparams(g, params).zero_point;
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct qc_node *n = &g->nodes[i];
+        struct qc_int_params other;
+        if (n->op == QC_OP_DEQUANTIZE_LINEAR && n->inputs[0] == q &&
+            (!qc_int_per_tensor(g, n, &other) ||
+             qc_int_qparams(g, &other).zero_point != zero_point)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum qd_code plan_product(struct qc_graph *g, int i, bool *ret_done, struct qd_error *err)
 {
     const struct qc_node *n = &g->nodes[i];
@@ -35,7 +51,8 @@ static enum qd_code plan_product(struct qc_graph *g, int i, bool *ret_done, stru
     struct qc_int_weights w;
     int q_in, bias = -1;
     bool found = false, has_bias = n->n_inputs > 2 && n->inputs[2] >= 0;
-    if (!qc_int_dequantized_from(g, n->inputs[0], &q_in, &x) || !product_is_plain(g, n)) {
+    if (!qc_int_dequantized_from(g, n->inputs[0], &q_in, &x) || !product_is_plain(g, n) ||
+        (n->op == QC_OP_CONV && !one_zero_point(g, q_in, &x))) {
         return QD_OK;
     }
     QD_TRY(qc_int_weights(g, n, &w, &found, err));

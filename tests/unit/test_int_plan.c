@@ -322,6 +322,27 @@ START_TEST(int_plan__two_quantizers__both_get_f32)
 }
 END_TEST
 
+/* Two DequantizeLinear of one tensor that disagree about its zero point: the border around it
+ * cannot hold both. */
+static void build_disagreeing(struct fixture *f, const void *arg)
+{
+    struct int_q qx = U8(0.5f, 100), other = U8(0.5f, 20);
+    int x = value_new(f, QC_F32, SHAPE4(1, 5, 6, 7)), y = int_value(f);
+    (void)arg;
+    int q = quantize_new(f, x, qx);
+    int a = conv_new(f, dequantize_new(f, q, qx), qx, 5, 7, 1, 3, 0.25f);
+    int b = conv_new(f, dequantize_new(f, q, other), other, 5, 7, 1, 3, 0.25f);
+    NODE(f, QC_OP_ADD, y, qdq_new(f, a, U8(32.0f, 128)), qdq_new(f, b, U8(64.0f, 30)));
+    int_io(f, x, qdq_new(f, y, U8(64.0f, 126)));
+}
+
+START_TEST(int_plan__disagreeing_zero_points__convs_stay_f32)
+{
+    struct int_want w = {.in = U8(0.5f, 100), .units = 1, .islands = 2};
+    int_expect(build_disagreeing, NULL, &w);
+}
+END_TEST
+
 Suite *test_int_plan_suite(void);
 Suite *test_int_plan_suite(void)
 {
@@ -336,6 +357,7 @@ Suite *test_int_plan_suite(void)
     tcase_add_loop_test(tc, int_plan__residual_network__codes_of_f32, 0, 2);
     tcase_add_test(tc, int_plan__softmax_between__is_an_island);
     tcase_add_test(tc, int_plan__two_quantizers__both_get_f32);
+    tcase_add_test(tc, int_plan__disagreeing_zero_points__convs_stay_f32);
     suite_add_tcase(s, tc);
     return s;
 }
