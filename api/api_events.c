@@ -170,8 +170,8 @@ static int64_t monotonic_ms(void)
 /* ms until the silence has lasted long enough. */
 static int64_t heartbeat_due(const struct api_request *request, const struct stream *stream)
 {
-    int64_t silence_ms = 1000LL * api_server_settings_of(request->server)->heartbeat_s;
-    return stream->written_ms + silence_ms - monotonic_ms();
+    unsigned silence_s = api_server_settings_of(request->server)->heartbeat_s;
+    return stream->written_ms + 1000LL * (silence_s > 0 ? silence_s : 15) - monotonic_ms();
 }
 
 /* Make the next text; it is empty when there is nothing to say. */

@@ -200,7 +200,8 @@ static enum MHD_Result on_headers(struct api_request *request, const char *versi
 {
     struct qd_error err = {.code = QD_OK};
     api_request_identify(request);
-    if (api_request_check_headers(request, version, &err) != QD_OK) {
+    if (api_request_check_headers(request, version, &err) != QD_OK ||
+        api_request_check_origin(request, &err) != QD_OK) {
         request->close = true;
         return answer_problem(request, &err, NULL);
     }

@@ -255,3 +255,46 @@ enum qd_code api_request_check_headers(struct api_request *request, const char *
     request->body_size = walk.encodings > 0 ? UINT64_MAX : walk.length;
     return QD_OK;
 }
+
+/* Is `origin` the scheme and authority that `host` names? Ports 80 and 443 may be left out. */
+bool api_origin_is_host(const char *origin, const char *host)
+{
+    static const struct {
+        const char *scheme, *port;
+    } schemes[] = {{"http://", ":80"}, {"https://", ":443"}};
+    for (size_t i = 0; i < QD_COUNT_OF(schemes); i++) {
+        size_t n = strlen(schemes[i].scheme), length = strlen(host);
+        size_t port = strlen(schemes[i].port);
+        if (length > port && strcmp(host + length - port, schemes[i].port) == 0) {
+            length -= port;
+        }
+        if (strncasecmp(origin, schemes[i].scheme, n) == 0 && length > 0 &&
+            strncasecmp(origin + n, host, length) == 0 &&
+            (origin[n + length] == '\0' || strcmp(origin + n + length, schemes[i].port) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum qd_code api_request_check_origin(struct api_request *request, struct qd_error *err)
+{
+    static const char *const safe[] = {"GET", "HEAD", "OPTIONS"};
+    const char *site = api_request_header(request, "Sec-Fetch-Site");
+    const char *origin = api_request_header(request, "Origin");
+    const char *host = api_request_header(request, "Host");
+    for (size_t i = 0; i < QD_COUNT_OF(safe); i++) {
+        if (strcmp(request->method, safe[i]) == 0) {
+            return QD_OK;
+        }
+    }
+    bool foreign = site != NULL
+                       ? strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0
+                       : origin != NULL && !api_origin_is_host(origin, host != NULL ? host : "");
+    if (foreign) {
+        return api_request_fail(request, err, 403, "cross_origin", QD_INVALID,
+                                "a page of another site (Origin '%.200s') may not send %.20s",
+                                origin != NULL ? origin : "", request->method);
+    }
+    return QD_OK;
+}

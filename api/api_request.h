@@ -88,6 +88,13 @@ QD_MUST_CHECK enum qd_code api_request_parse_path(struct api_request *request,
 /* Refuses parameters that the route does not take, and repeated ones. */
 QD_MUST_CHECK enum qd_code api_request_parse_query(struct api_request *request,
                                                    struct qd_error *err);
+/* Does an Origin header name this Host header's authority? */
+bool api_origin_is_host(const char *origin, const char *host);
+/* A page of another site can make a browser send POST, PUT, DELETE here, forms with files, too,
+ * and this daemon does not ask who is there. 403 when the browser says so (Sec-Fetch-Site) or,
+ * when it does not, its Origin is not this Host. Programs send neither header. */
+QD_MUST_CHECK enum qd_code api_request_check_origin(struct api_request *request,
+                                                    struct qd_error *err);
 /* What libmicrohttpd lets through and RFC 9112 does not: repeated Content-Length or Host,
  * Content-Length beside Transfer-Encoding, spaces in names. On failure the connection is to be
  * closed after the answer. */

@@ -38,7 +38,7 @@ struct api_server_settings {
     unsigned header_timeout_s; /* from the connection's birth, or the last answer, to the end of
                                   the headers */
     unsigned body_rate_min;    /* bytes a second that an upload must keep up with after 30 s */
-    unsigned heartbeat_s;      /* silence after which an event stream gets a comment */
+    unsigned heartbeat_s;      /* silence after which an event stream gets a comment; 0: 15 */
     const struct api_route_table *tables; /* at most API_TABLES_MAX, copied; routes borrowed */
     size_t n_tables;
     const struct api_check *checks;

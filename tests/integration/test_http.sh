@@ -245,6 +245,24 @@ test_refused_bodies() {
     same 'alive after refusals' 200 "$status"
 }
 
+# A page of another site can make a browser send these; programs send no such header.
+test_origin() {
+    ask -X POST -H 'Sec-Fetch-Site: cross-site' "$url/v1/jobs/x/cancel"
+    same 'another site' 403 "$status"
+    holds 'its code' "$work/body" '"code":"cross_origin"'
+    ask -H 'Origin: http://evil.example' -F model=x "$url/v1/jobs"
+    same 'a form of another origin' 403 "$status"
+    ask -X DELETE -H 'Origin: null' "$url/v1/jobs/x"
+    same 'an origin without a name' 403 "$status"
+    ask -X POST -H "Origin: $url" "$url/v1/jobs/x/cancel"
+    same 'our own page' 404 "$status"
+    ask -X POST -H 'Sec-Fetch-Site: same-origin' -H 'Origin: http://proxy' "$url/v1/jobs/x/cancel"
+    same 'our own page behind a proxy' 404 "$status"
+    ask -H 'Origin: http://evil.example' "$url/livez"
+    same 'reading is left to the browser' 200 "$status"
+    same 'no other origin may read' 0 "$(grep -ci '^access-control' "$work/head")"
+}
+
 # The same key while the first request still arrives; later it is free again.
 test_idempotency() {
     local form='Content-Type: multipart/form-data; boundary=bound\r\n'
@@ -318,6 +336,7 @@ test_operations
 test_problems
 test_content
 test_strictness
+test_origin
 test_idempotency
 test_command_line
 kill -TERM "$pid"

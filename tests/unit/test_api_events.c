@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/api_events.h"
+#include "api/api_request.h"
 
 static char *text;
 static size_t size;
@@ -74,6 +75,36 @@ START_TEST(api_event_id_parse__other_texts__refused_and_named)
 }
 END_TEST
 
+START_TEST(api_origin_is_host__pairs__same_authority)
+{
+    static const struct {
+        const char *origin, *host;
+        bool same;
+    } rows[] = {
+        {"http://127.0.0.1:8080", "127.0.0.1:8080", true},
+        {"http://LOCALHOST:8080", "localhost:8080", true},
+        {"http://[::1]:8080", "[::1]:8080", true},
+        {"http://quantd", "quantd:80", true},
+        {"http://quantd:80", "quantd", true},
+        {"https://quantd", "quantd:443", true},
+        {"https://quantd.example", "quantd.example", true},
+        {"http://127.0.0.1:8081", "127.0.0.1:8080", false},
+        {"http://127.0.0.1:80800", "127.0.0.1:8080", false},
+        {"http://127.0.0.1:8080.evil", "127.0.0.1:8080", false},
+        {"http://evil", "127.0.0.1:8080", false},
+        {"http://evil/127.0.0.1:8080", "127.0.0.1:8080", false},
+        {"null", "127.0.0.1:8080", false},
+        {"", "", false},
+        {"http://", "", false},
+        {"ftp://quantd", "quantd", false},
+    };
+    for (size_t i = 0; i < QD_COUNT_OF(rows); i++) {
+        ck_assert_msg(api_origin_is_host(rows[i].origin, rows[i].host) == rows[i].same, "%s %s",
+                      rows[i].origin, rows[i].host);
+    }
+}
+END_TEST
+
 Suite *test_api_events_suite(void)
 {
     Suite *suite = suite_create("test_api_events");
@@ -83,6 +114,7 @@ Suite *test_api_events_suite(void)
     tcase_add_test(c, api_event_format__line_ends__no_event_ends_early);
     tcase_add_test(c, api_event_id_parse__digits__number);
     tcase_add_test(c, api_event_id_parse__other_texts__refused_and_named);
+    tcase_add_test(c, api_origin_is_host__pairs__same_authority);
     suite_add_tcase(suite, c);
     return suite;
 }
