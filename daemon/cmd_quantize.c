@@ -39,7 +39,7 @@ static const char usage[] =
     "           [--table FILE] [--table-format ncnn,tensorrt,ort,aimet]\n"
     "DATA: .npy, .npz, IDX (.gz), or tar/zip of PNG, JPEG or .npy\n"
     "--table: scales that win over calibration: calibration.json of another run, a TensorRT\n"
-    "calibration cache, an ncnn table\n";
+    "calibration cache, an ncnn table, AIMET encodings\n";
 
 static bool add_file(struct worker_file *files, int *n)
 {

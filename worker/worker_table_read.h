@@ -1,6 +1,7 @@
 /* Calibration tables from elsewhere, read from untrusted bytes: a TensorRT calibration cache, an
- * ncnn table, quantd's own JSON (worker_table.h describes the three). The first bytes decide:
- * '{' is JSON, "TRT-" TensorRT, everything else ncnn.
+ * ncnn table, AIMET encodings, quantd's own JSON (worker_table.h describes them; the answer of
+ * GET /v1/jobs/{id}/calibration counts as the last). The first bytes decide: '{' is JSON, "TRT-"
+ * TensorRT, everything else ncnn.
  *
  * TensorRT and ncnn give symmetric s8 pairs, zero point 0: scale as it stands, 1 / multiplier.
  * A TensorRT name is what stands before the last ": ". ncnn names layers: such a row has `layer`

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "worker/worker_table_names.h"
+#include "worker/worker_table_read_aimet.h"
 
 #define MAX_CHANNELS (1 << 24)
 
@@ -267,13 +268,15 @@ static enum qd_code read_root(const json_t *root, struct qd_arena *arena,
         return qd_fail(err, QD_INVALID, "'format' is '%.60s', allowed: quantd-calibration-1",
                        name != NULL ? name : "not a string");
     }
-    QD_TRY(top_list(root, "tensors", &row_list, err));
+    /* "data": the answer of GET /v1/jobs/{id}/calibration, whose rows are the same. */
+    const char *rows_key = json_object_get(root, "tensors") == NULL ? "data" : "tensors";
+    QD_TRY(top_list(root, rows_key, &row_list, err));
     QD_TRY(top_list(root, "layers", &layer_list, err));
     size_t n_rows = json_array_size(row_list), n_layers = json_array_size(layer_list);
     QD_TRY(qd_arena_array(arena, n_rows, sizeof(*rows), &rows, err));
     QD_TRY(qd_arena_array(arena, n_layers, sizeof(*layers), &layers, err));
     for (size_t i = 0; i < n_rows; i++) {
-        struct place at = {"tensors", i};
+        struct place at = {rows_key, i};
         QD_TRY(read_row(json_array_get(row_list, i), at, arena, &rows[i], err));
     }
     for (size_t i = 0; i < n_layers; i++) {
@@ -296,7 +299,9 @@ enum qd_code worker_table_read_json(struct qd_bytes text, struct qd_arena *arena
         return qd_fail(err, QD_INVALID, "line %d, column %d: %s", broken.line, broken.column,
                        broken.text);
     }
-    enum qd_code code = read_root(root, arena, ret, err);
+    enum qd_code code = json_object_get(root, "activation_encodings") != NULL
+                            ? worker_table_read_aimet(root, arena, ret, err)
+                            : read_root(root, arena, ret, err);
     json_decref(root);
     return code;
 }

@@ -1,4 +1,5 @@
-/* quantd's own JSON of a calibration table, from untrusted bytes. */
+/* Calibration tables in JSON, from untrusted bytes: quantd's own, or AIMET's by
+ * worker_table_read_aimet.h when there is a member "activation_encodings". */
 #ifndef WORKER_TABLE_READ_JSON_H
 #define WORKER_TABLE_READ_JSON_H
 

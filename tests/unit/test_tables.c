@@ -511,6 +511,43 @@ START_TEST(read__ncnn__layers_rows_and_the_same_scales_again)
 }
 END_TEST
 
+START_TEST(read__aimet__same_values_as_u8_or_symmetric_s8)
+{
+    struct worker_table back;
+    enum qd_code code = read_text(write_text(&table, WORKER_TABLE_AIMET), &back);
+    ck_assert_msg(code == QD_OK, "%s", err.message);
+    ck_assert_uint_eq(back.n_rows, 4); /* the shared tensor too */
+    for (size_t i = 0; i < 4; i++) {
+        const struct worker_table_row *is = &back.rows[i], *was = &rows[i > 1 ? i - 1 : i];
+        ck_assert_str_eq(is->tensor, i == 2 ? "pool" : was->tensor);
+        ck_assert_int_eq(is->dtype, was->dtype);
+        ck_assert_int_eq(is->zero_point, was->zero_point);
+        ck_assert(is->scale == was->scale);
+    }
+    /* An asymmetric s8 pair comes back as the u8 pair of the same values. */
+    struct worker_table_row s8 = {
+        .tensor = "t", .dtype = WORKER_TABLE_S8, .scale = 0.5f, .zero_point = -3};
+    struct worker_table one = {&s8, 1, NULL, 0};
+    ck_assert_int_eq(read_text(write_text(&one, WORKER_TABLE_AIMET), &back), QD_OK);
+    ck_assert_int_eq(back.rows[0].dtype, WORKER_TABLE_U8);
+    ck_assert_int_eq(back.rows[0].zero_point, 125);
+}
+END_TEST
+
+START_TEST(read__rows_of_the_service__like_the_file)
+{
+    struct worker_table back;
+    ck_assert_int_eq(read_text("{\"data\":[{\"tensor\":\"x\",\"op\":\"Conv\",\"dtype\":\"u8\","
+                               "\"scale\":0.25,\"zero_point\":7,\"saturated\":null}]}",
+                               &back),
+                     QD_OK);
+    ck_assert_str_eq(back.rows[0].tensor, "x");
+    ck_assert_int_eq(back.rows[0].zero_point, 7);
+    ck_assert_int_eq(read_text("{\"data\":[{\"tensor\":1}]}", &back), QD_INVALID);
+    ck_assert_ptr_nonnull(strstr(err.message, "data/0/tensor"));
+}
+END_TEST
+
 /* A cache as TensorRT writes it: 0x3c010a14 is 0.0078759... = 1.00024 / 127. */
 START_TEST(read__tensorrt_cache__scales_and_names)
 {
@@ -555,6 +592,8 @@ Suite *test_tables_suite(void)
     tcase_add_test(t, read__own_json__every_field_as_written);
     tcase_add_test(t, read__symmetric_scales__bits_survive_each_format);
     tcase_add_test(t, read__ncnn__layers_rows_and_the_same_scales_again);
+    tcase_add_test(t, read__aimet__same_values_as_u8_or_symmetric_s8);
+    tcase_add_test(t, read__rows_of_the_service__like_the_file);
     tcase_add_test(t, read__tensorrt_cache__scales_and_names);
     suite_add_tcase(s, t);
     return s;

@@ -31,6 +31,7 @@ static enum qd_code read_text(const char *text, struct worker_table *ret)
 
 #define ROW(more)                                                                                \
     "{\"tensors\":[{\"tensor\":\"x\",\"dtype\":\"u8\",\"scale\":1,\"zero_point\":0" more "}]}"
+#define AIMET(encoding) "{\"activation_encodings\":{\"x\":[" encoding "]}}"
 #define LAYER(more)                                                                              \
     "{\"tensors\":[{\"tensor\":\"x\",\"dtype\":\"u8\",\"scale\":1,\"zero_point\":0}],"           \
     "\"layers\":[{\"node\":\"n\"" more "}]}"
@@ -101,6 +102,20 @@ static const struct {
     {ROW(",\"shared\":[1]"), "a list of strings", QD_INVALID},
     {ROW(",\"shared\":[\"\"]"), "empty name", QD_INVALID},
     {ROW(",\"shared\":[\"x\"]"), "tensor 'x' appears twice", QD_INVALID},
+    {"{\"activation_encodings\":[]}", "version 1.0.0", QD_UNSUPPORTED},
+    {"{\"activation_encodings\":1}", "'activation_encodings' is not an object", QD_INVALID},
+    {"{\"activation_encodings\":{}}", "no scale", QD_INVALID},
+    {"{\"activation_encodings\":{\"x\":{}}}", "'x' is not a list", QD_INVALID},
+    {"{\"activation_encodings\":{\"\":[1]}}", "empty name", QD_INVALID},
+    {AIMET(""), "'x' is not a list", QD_INVALID},
+    {AIMET("1"), "'x' lacks", QD_INVALID},
+    {AIMET("{},{}"), "'x' has one a channel", QD_UNSUPPORTED},
+    {AIMET("{\"dtype\":\"float\",\"bitwidth\":16}"), "not of integers", QD_UNSUPPORTED},
+    {AIMET("{\"bitwidth\":16,\"scale\":1,\"offset\":0}"), "16 bits, supported: 8",
+     QD_UNSUPPORTED},
+    {AIMET("{\"bitwidth\":8,\"scale\":0,\"offset\":0}"), "scale 0 of tensor 'x'", QD_INVALID},
+    {AIMET("{\"bitwidth\":8,\"scale\":1,\"offset\":1}"), "offset 1 of tensor 'x'", QD_INVALID},
+    {AIMET("{\"bitwidth\":8,\"scale\":1,\"offset\":-256}"), "-255 to 0", QD_INVALID},
     {LAYER(""), "layers/0/channels is not an integer", QD_INVALID},
     {LAYER(",\"channels\":0"), "channels is 0, allowed: 1 to 16777216", QD_INVALID},
     {LAYER(",\"channels\":2,\"groups\":3"), "groups is 3, allowed: 1 to 2", QD_INVALID},
