@@ -37,6 +37,18 @@ if cmp -s "$first/model.qdq.onnx" "$work/trt/model.qdq.onnx"; then
     echo "test_repeatable: the scales of the cache changed nothing" >&2
     exit 1
 fi
+# A network with scales of its own refuses a table, a table of another network is of no use here.
+printf 'TRT-8501-EntropyCalibration2\nnobody: 3f800000\n' > "$work/other.cache"
+refused() { # what the message says, MODEL, TABLE
+    if timeout 60 "$binary" quantize "$2" --calibration $data --config "$work/job.json" \
+        --table "$3" --output "$work/refused" > /dev/null 2> "$work/message"; then
+        echo "test_repeatable: $2 took $3" >&2
+        exit 1
+    fi
+    grep -q "$1" "$work/message" || { cat "$work/message" >&2; exit 1; }
+}
+refused 'is quantized already' "$first/model.qdq.onnx" "$first/calibration.json"
+refused "none of the 1 scales .* 'nobody'" examples/fashion-mnist/model.onnx "$work/other.cache"
 # The comparison must be able to fail: other data, other bytes.
 sed -i 's/"max_samples":30/"max_samples":20/' "$work/job.json"
 "$binary" quantize examples/fashion-mnist/model.onnx --calibration $data --config "$work/job.json" \
