@@ -58,6 +58,9 @@ struct qc_node {
     int n_attrs;
     const struct qc_attr *attrs;
     struct qc_clamp clamp;
+    /* Of a BatchNormalization that was folded into this node: the mean (beta) and the standard
+     * deviation (|gamma|) that each channel of its result had in training. NULL: none. */
+    const float *trained_mean, *trained_std;
     bool shape_only;                  /* all outputs are known constants: nothing to execute */
     struct qd_bytes unknown;          /* unknown protobuf fields, written back as they were */
 };

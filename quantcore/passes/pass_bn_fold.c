@@ -132,6 +132,21 @@ static enum qd_code fold_bias(const struct fold *f, const double *gain, struct q
     return qc_edit_set_initializer(f->edit, f->linear, 2, t, f->linear->name, "bias", err);
 }
 
+static enum qd_code keep_training(const struct fold *f, struct qd_error *err)
+{
+    float *mean = NULL, *std = NULL;
+    struct qd_arena *arena = f->edit->g->arena;
+    QD_TRY(qd_arena_array(arena, (size_t)f->channels, sizeof(float), &mean, err));
+    QD_TRY(qd_arena_array(arena, (size_t)f->channels, sizeof(float), &std, err));
+    for (int64_t c = 0; c < f->channels; c++) {
+        mean[c] = (float)param(f, 2, c);
+        std[c] = (float)fabs(param(f, 1, c));
+    }
+    f->linear->trained_mean = mean;
+    f->linear->trained_std = std;
+    return QD_OK;
+}
+
 static enum qd_code apply(const struct fold *f, struct qd_error *err)
 {
     static const char *const scales[] = {"alpha", "beta"};
@@ -141,6 +156,7 @@ static enum qd_code apply(const struct fold *f, struct qd_error *err)
     QD_TRY(channel_gains(f, gain, err));
     QD_TRY(fold_weights(f, gain, err));
     QD_TRY(fold_bias(f, gain, err));
+    QD_TRY(keep_training(f, err));
     for (size_t i = 0; i < QD_COUNT_OF(scales) && f->linear->op == QC_OP_GEMM; i++) {
         if (qc_node_attr(f->linear, scales[i]) != NULL) {
             const struct qc_attr one = {.name = scales[i], .type = QC_ATTR_FLOAT, .f = 1.0f};

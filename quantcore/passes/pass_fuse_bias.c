@@ -89,6 +89,7 @@ static enum qd_code fuse(const struct qc_edit *e, struct qc_node *add, struct qd
             n->op_type = qc_op_rows[QC_OP_GEMM].type;
         }
         n->clamp = add->clamp;
+        n->trained_mean = n->trained_std = NULL; /* of the result before */
         qc_edit_merge(e->g, n, add);
         return QD_OK;
     }
