@@ -8,7 +8,7 @@ struct int_conv {
     int group, channels, outputs; /* channels, outputs: of one group */
     int n_taps, panels;
     bool depthwise;
-    int padded;                   /* depthwise: channels rounded up to 64 */
+    int padded; /* depthwise: channels rounded up to 64 */
     int32_t *tap;
     int8_t *packed;
     int32_t *bias;
@@ -47,8 +47,8 @@ static void run_panel(const struct qc_step *step, const struct int_conv *c,
     for (int64_t p = 0; p < n_pixels;) {
         int n = 0;
         for (; n < step->kernels->tile_rows_s8 && p < n_pixels; n++, p++) {
-            int64_t to = out_first + image * y->image_stride + oh * y->row_stride +
-                         ow * y->pixel_stride;
+            int64_t to =
+                out_first + image * y->image_stride + oh * y->row_stride + ow * y->pixel_stride;
             row[n] = (const uint8_t *)x->data + in_first + image * x->image_stride +
                      oh * c->window.stride[0] * x->row_stride +
                      ow * c->window.stride[1] * x->pixel_stride;
@@ -103,26 +103,26 @@ static void run_depthwise(const struct qc_step *step, const struct int_conv *c,
     for (int64_t n = 0; n < d[0]; n++) {
         for (int64_t oh = 0; oh < d[2]; oh++) {
             int64_t to = n * y->image_stride + oh * y->row_stride;
-            struct qc_depthwise_s8 dw = {
-                .in = (const uint8_t *)x->data + first_tap(c, x) + n * x->image_stride +
-                      oh * c->window.stride[0] * x->row_stride,
-                .out_u8 = c->out.is_u8 ? (uint8_t *)y->data + to : NULL,
-                .out_f32 = c->out.is_u8 ? NULL : (float *)y->data + to,
-                .n_pixels = (int)d[3],
-                .in_step = c->window.stride[1] * x->pixel_stride,
-                .out_step = y->pixel_stride,
-                .tap = c->tap,
-                .n_taps = c->n_taps,
-                .channels = c->group,
-                .channels_padded = c->padded,
-                .weights = c->packed,
-                .bias = c->bias,
-                .multiplier = c->multiplier,
-                .y_zero_point = c->out.y.zero_point,
-                .y_min = c->out.y_min,
-                .y_max = c->out.y_max,
-                .lo = c->out.lo,
-                .hi = c->out.hi};
+            struct qc_depthwise_s8 dw = {.in = (const uint8_t *)x->data + first_tap(c, x) +
+                                               n * x->image_stride +
+                                               oh * c->window.stride[0] * x->row_stride,
+                                         .out_u8 = c->out.is_u8 ? (uint8_t *)y->data + to : NULL,
+                                         .out_f32 = c->out.is_u8 ? NULL : (float *)y->data + to,
+                                         .n_pixels = (int)d[3],
+                                         .in_step = c->window.stride[1] * x->pixel_stride,
+                                         .out_step = y->pixel_stride,
+                                         .tap = c->tap,
+                                         .n_taps = c->n_taps,
+                                         .channels = c->group,
+                                         .channels_padded = c->padded,
+                                         .weights = c->packed,
+                                         .bias = c->bias,
+                                         .multiplier = c->multiplier,
+                                         .y_zero_point = c->out.y.zero_point,
+                                         .y_min = c->out.y_min,
+                                         .y_max = c->out.y_max,
+                                         .lo = c->out.lo,
+                                         .hi = c->out.hi};
             step->kernels->depthwise_s8(&dw);
         }
     }
@@ -146,8 +146,8 @@ static enum qd_code q_conv_check(const struct qc_prepare *p, struct qd_error *er
         return qc_prepare_refuse(p, err, "two spatial dims are needed");
     }
     int64_t group = qc_node_int(p->node, "group", 1);
-    if (group < 1 || w->shape.dim[0] % group != 0 ||
-        w->shape.dim[1] * group != x->shape.dim[1] || w->shape.dim[0] != y->shape.dim[1]) {
+    if (group < 1 || w->shape.dim[0] % group != 0 || w->shape.dim[1] * group != x->shape.dim[1] ||
+        w->shape.dim[0] != y->shape.dim[1]) {
         return qc_prepare_refuse(p, err, "group, weights and channels do not fit together");
     }
     return QD_OK;
@@ -222,7 +222,8 @@ enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
     c->padded = (int)qd_align_up((size_t)c->group, 64);
     QD_TRY(qc_unit_output(p, 6, 7, &c->out, err));
     QD_TRY(qc_unit_weights(p, p->in[3].data, (int)w[0], (size_t)(w[1] * c->n_taps), &u, err));
-    size_t lanes = c->depthwise ? (size_t)c->padded : (size_t)c->group * (size_t)c->panels * QC_NR;
+    size_t lanes =
+        c->depthwise ? (size_t)c->padded : (size_t)c->group * (size_t)c->panels * QC_NR;
     size_t packed = c->depthwise ? (size_t)c->n_taps * lanes
                                  : lanes / QC_NR * qc_packed_panel_s8(c->n_taps, c->channels);
     QD_TRY(qd_arena_array(p->arena, packed, 1, &c->packed, err));

@@ -72,8 +72,8 @@ static enum qd_code prepare_binary(const struct qc_prepare *p, struct qc_step *s
     float shift = fmaf(ra, (float)a.zero_point, rb * (float)b.zero_point);
     s->is_add = is_add;
     s->add = (struct qc_add_u8){ra, rb, (float)out.y.zero_point - shift, out.y_min, out.y_max};
-    s->mul = (struct qc_mul_u8){a.zero_point, b.zero_point, a.scale * b.scale / out.y.scale,
-                                out.y.zero_point, out.y_min, out.y_max};
+    s->mul = (struct qc_mul_u8){a.zero_point,     b.zero_point, a.scale * b.scale / out.y.scale,
+                                out.y.zero_point, out.y_min,    out.y_max};
     const struct qc_view *views[3] = {&p->in[0], &p->in[3], &p->out[0]};
     qc_nd_init(&s->nd, &p->out[0].shape, 3, views);
     step->params = s;
@@ -95,8 +95,8 @@ enum qd_code qc_prepare_q_mul(const struct qc_prepare *p, struct qc_step *step,
 
 /* One operand through a table of 256, to its place in the output. */
 struct int_table {
-    struct qc_nd nd;        /* x, y */
-    int64_t y_first;        /* element offset in y */
+    struct qc_nd nd; /* x, y */
+    int64_t y_first; /* element offset in y */
     uint8_t table[256];
 };
 
@@ -184,8 +184,7 @@ static void requantize_table(const struct qc_qparams *x, const struct qc_unit_ou
     bool same = x->scale == out->y.scale && x->zero_point == out->y.zero_point;
     for (int i = 0; i < 256; i++) {
         float real = (float)(i - x->zero_point) * x->scale;
-        int q = same ? i
-                     : qc_quantize_value(real, out->y.scale, out->y.zero_point, 0, 255);
+        int q = same ? i : qc_quantize_value(real, out->y.scale, out->y.zero_point, 0, 255);
         q = q < out->y_min ? out->y_min : q;
         table[i] = (uint8_t)(q > out->y_max ? out->y_max : q);
     }

@@ -99,8 +99,8 @@ enum qd_code qc_prepare_q_gemm(const struct qc_prepare *p, struct qc_step *step,
     c->n_out = (int)n_out;
     c->panels = (c->n_out + QC_NR - 1) / QC_NR;
     size_t lanes = (size_t)c->panels * QC_NR;
-    QD_TRY(qd_arena_array(p->arena, (size_t)c->panels, qc_packed_panel_s8(1, c->depth), &c->packed,
-                          err));
+    QD_TRY(qd_arena_array(p->arena, (size_t)c->panels, qc_packed_panel_s8(1, c->depth),
+                          &c->packed, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->bias, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(float), &c->multiplier, err));
     qc_pack_s8(rows, c->n_out, c->depth, 1, c->packed);

@@ -53,9 +53,8 @@ static enum qd_code check_weights(const struct qc_prepare *p, int n_out, struct 
         (n_scales != 1 && n_scales != (size_t)n_out)) {
         return qc_prepare_refuse(p, err, "one weight scale, or one an output channel, is needed");
     }
-    if (is_present(p, BIAS) &&
-        (p->in[BIAS].data == NULL || p->in[BIAS].dtype != QC_S32 ||
-         qc_shape_elements(&p->in[BIAS].shape) != (size_t)n_out)) {
+    if (is_present(p, BIAS) && (p->in[BIAS].data == NULL || p->in[BIAS].dtype != QC_S32 ||
+                                qc_shape_elements(&p->in[BIAS].shape) != (size_t)n_out)) {
         return qc_prepare_refuse(p, err, "the bias must be constant s32, one an output channel");
     }
     return QD_OK;
