@@ -246,10 +246,14 @@ bool qc_pipeline_is_normalized(const struct qc_pipeline *p, int v)
 /* A range that was chosen without the data, with what they say about it. */
 static void given_range(struct qc_pipeline *p, int v, double lo, double hi)
 {
+    const struct qc_tensor_statistics *t = &p->statistics->tensors[p->tensor_of[v]];
     struct qc_range *r = &p->ranges[v];
     r->lo = lo;
     r->hi = hi;
-    r->clipped_share = qc_histogram_outside(&p->statistics->tensors[p->tensor_of[v]].fine, lo, hi);
+    /* The extremes are exact, a bin counts by its centre; f32 may round 255 * scale up. */
+    double slack = 1e-5 * (hi - lo);
+    bool inside = t->min >= lo - slack && t->max <= hi + slack;
+    r->clipped_share = inside ? 0 : qc_histogram_outside(&t->fine, lo, hi);
 }
 
 static enum qd_code find_range(struct qc_pipeline *p, int v, const struct qc_search *s,

@@ -1,5 +1,6 @@
 #include "quantcore/passes/pass_import_qdq.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -165,6 +166,108 @@ enum qd_code qc_import_constants(struct qc_graph *g, struct qc_import *ret, stru
     }
     *ret = import;
     return qc_graph_sweep(g, err);
+}
+
+/* ---- constants that a pass has scaled ----------------------------------------------------- */
+
+/* The scales with which the codes are the weights w that a pass has left, by each channel's
+ * largest code; false when there is no positive one for all of a channel. at: room for
+ * n_channels. */
+static bool channel_scales(const struct qc_tensor *codes, const float *w, size_t inner,
+                           size_t n_channels, size_t *at, float *ret)
+{
+    size_t n = qc_shape_elements(&codes->shape);
+    for (size_t c = 0; c < n_channels; c++) {
+        at[c] = c * inner;
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t *largest = &at[i / inner % n_channels];
+        if (fabs(qc_tensor_f64(codes, i)) > fabs(qc_tensor_f64(codes, *largest))) {
+            *largest = i;
+        }
+    }
+    for (size_t c = 0; c < n_channels; c++) {
+        double code = qc_tensor_f64(codes, at[c]);
+        ret[c] = code != 0 ? (float)((double)w[at[c]] / code) : 0.0f;
+        if (!(ret[c] >= FLT_MIN) || isinf(ret[c])) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        double want = (double)ret[i / inner % n_channels] * qc_tensor_f64(codes, i);
+        if (!(fabs((double)w[i] - want) <= 1e-5 * fabs(want))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool all_zero(const struct qc_graph *g, int value)
+{
+    const struct qc_tensor *t = value >= 0 ? g->values[value].constant : NULL;
+    for (size_t i = 0; t != NULL && i < qc_shape_elements(&t->shape); i++) {
+        if (qc_tensor_s64(t, i) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The codes stay with other scales, as long as they have no zero point. The weights as they were
+ * before may be written over already. */
+static enum qd_code rescale(struct qc_graph *g, struct qc_imported_constant *c, int value,
+                            int axis, struct qd_error *err)
+{
+    const struct qc_tensor *after = g->values[value].constant;
+    const struct qc_tensor *codes = g->values[c->code].constant;
+    struct qc_shape shape = {.rank = 1, .dim = {after->shape.dim[axis]}};
+    size_t n = (size_t)shape.dim[0];
+    size_t inner = 1;
+    size_t *at = NULL;
+    struct qc_tensor *scale = NULL;
+    const char *name = NULL;
+    if (!all_zero(g, c->zero_point) || (c->axis >= 0 && c->axis != axis)) {
+        return QD_OK;
+    }
+    for (int d = axis + 1; d < after->shape.rank; d++) {
+        inner *= (size_t)after->shape.dim[d];
+    }
+    QD_TRY(qc_tensor_new(g->arena, QC_F32, &shape, &scale, err));
+    QD_TRY(qd_arena_array(g->arena, n, sizeof(*at), &at, err));
+    if (qc_shape_elements(&codes->shape) == 0 ||
+        !channel_scales(codes, after->data, inner, n, at, scale->data)) {
+        return QD_OK;
+    }
+    QD_TRY(qd_arena_printf(g->arena, &name, err, "%s_folded", g->values[c->scale].name));
+    QD_TRY(qc_graph_add_constant(g, name, scale, &c->scale, err));
+    c->axis = axis;
+    c->zero_point = -1;
+    c->real = after;
+    return QD_OK;
+}
+
+/* Weights into which a BatchNormalization was folded: scaled a channel, the codes are the same.
+ */
+static enum qd_code rescale_constants(struct qc_graph *g, struct qc_import *import,
+                                      struct qd_error *err)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct qc_node *n = &g->nodes[i];
+        int v = n->n_inputs > 1 ? n->inputs[1] : -1;
+        if ((n->op != QC_OP_CONV && n->op != QC_OP_GEMM) || v < 0 ||
+            v >= import->n_constant_values || import->constant[v].real == NULL) {
+            continue;
+        }
+        struct qc_imported_constant *c = &import->constant[v];
+        const struct qc_tensor *w = g->values[v].constant;
+        bool gemm = n->op == QC_OP_GEMM;
+        if (w != NULL && w != c->real && w->dtype == QC_F32 &&
+            qc_shape_equal(&w->shape, &g->values[c->code].shape) && w->shape.rank > 1) {
+            int axis = gemm && qc_node_int(n, "transB", 0) == 0 ? 1 : 0;
+            QD_TRY(rescale(g, c, v, axis, err));
+        }
+    }
+    return QD_OK;
 }
 
 /* ---- activations -------------------------------------------------------------------------- */
@@ -384,6 +487,7 @@ enum qd_code qc_passes_run_import(struct qc_graph *g, struct qc_import **ret_imp
         return qd_wrap(err, code, "take over quantized weights");
     }
     QD_TRY(qc_passes_run(g, err));
+    QD_TRY(rescale_constants(g, import, err));
     code = qc_import_activations(g, import, err);
     if (code != QD_OK) {
         return qd_wrap(err, code, "take over scales");

@@ -62,10 +62,20 @@ def odd_net():
     return model(nodes, IMAGE, [value("y", ["N", 2]), value("k_q", ["N", 2, 5, 5], U8)], tensors)
 
 
+def folded_net():
+    """A BatchNormalization to fold into integer weights, one scale for all of them."""
+    tensors = [*pair("x", 0.1, 3), tensor("w", S8, [3, 2, 1, 1], [1, -2, 3, -4, 5, -127]),
+               tensor("ws", F32, [], [0.01]), tensor("s", F32, [3], [1, 2, 3]),
+               tensor("o", F32, [3], [0, 1, 0]), tensor("v", F32, [3], [1, 1, 4])]
+    nodes = [*fake("x", "x"), node("DequantizeLinear", "w ws", "wd"), node("Conv", "x_dq wd", "c"),
+             node("BatchNormalization", "c s o o v", "n", epsilon=1e-5), node("Relu", "n", "y")]
+    return model(nodes, IMAGE, [value("y", ["N", 3, 5, 5])], tensors)
+
+
 def main():
     ROOT.mkdir(parents=True, exist_ok=True)
     for make in (base.conv_net, base.depthwise_net, base.matmul_net, base.qdq_net, half_net,
-                 dense_net, odd_net):
+                 dense_net, folded_net, odd_net):
         (ROOT / f"{make.__name__}.onnx").write_bytes(make())
 
 

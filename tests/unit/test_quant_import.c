@@ -118,14 +118,16 @@ static struct qc_qparams *pairs;
 static struct qc_quantized_graph *quantized;
 
 /* Calibrated ranges are [-1, 1] everywhere, the channel means 1. */
-static void quantize(void)
+static void quantize_excluding(struct qc_exclude exclude)
 {
     static const double ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     const double *means[128];
     int n_means[128];
     struct qc_range ranges[128];
-    struct qc_quantize_options options = {
-        .weights_per_channel = true, .bias_correction = true, .import = import};
+    struct qc_quantize_options options = {.weights_per_channel = true,
+                                          .bias_correction = true,
+                                          .import = import,
+                                          .exclude = exclude};
     ck_assert_int_le(t.g->n_values, 128);
     ck_assert_msg(qc_quantize_plan_new(t.g, &options, &t.arena, &plan, &t.err) == QD_OK, "%s",
                   t.err.message);
@@ -139,6 +141,11 @@ static void quantize(void)
     ck_assert_msg(qc_quantize_graph(plan, pairs, means, n_means, &t.arena, &quantized, &t.err) ==
                       QD_OK,
                   "%s", t.err.message);
+}
+
+static void quantize(void)
+{
+    quantize_excluding((struct qc_exclude){0});
 }
 
 static const struct qc_node *new_node(const char *name)
@@ -314,6 +321,41 @@ START_TEST(import_constants__f32_weights_behind_both__codes)
 }
 END_TEST
 
+/* Conv -> BatchNormalization with gains 2 and `second`: scales times gains, the same codes. */
+static void build_bn(float second)
+{
+    int x = fake_quant("x", tg_input(&t, "x", 4, -1, N_IN, 4, 4), QC_U8, 0.1f, 3);
+    int c = tg_node(&t, "conv", QC_OP_CONV, 2, x, conv_weights());
+    int gamma = tg_floats(&t, "gamma", 4, 2 * second - 4, 1, N_OUT);
+    int beta = tg_floats(&t, "beta", 1, 1, 1, N_OUT);
+    int mean = tg_floats(&t, "mean", 0, 0, 1, N_OUT);
+    int var = tg_floats(&t, "var", 4, 0, 1, N_OUT);
+    tg_output(&t, tg_node(&t, "bn", QC_OP_BATCH_NORMALIZATION, 5, c, gamma, beta, mean, var));
+    tg_attr_float(&t, "epsilon", 0);
+    run_passes();
+    ck_assert_int_eq(t.g->n_nodes, 1);
+    quantize();
+}
+
+START_TEST(import_constants__batch_normalization_folded__the_scales_take_it)
+{
+    build_bn(3);
+    const struct qc_node *w = feeder("conv", 1);
+    ck_assert_ptr_eq(constant_of(w, 0), t.g->values[value("w_codes")].constant);
+    const float *scale = constant_of(w, 1)->data;
+    ck_assert(scale[0] == 0.5f * 2 && scale[1] == 0.75f * 3);
+    ck_assert(quantized->weights[0]->imported);
+}
+END_TEST
+
+START_TEST(import_constants__folded_with_a_negative_gain__quantized_anew)
+{
+    build_bn(-3);
+    ck_assert(!quantized->weights[0]->imported);
+    ck_assert_int_eq(((const int8_t *)constant_of(feeder("conv", 1), 0)->data)[4], 127);
+}
+END_TEST
+
 /* ---- what comes back ---------------------------------------------------------------------- */
 
 START_TEST(quantize_graph__quantized_conv__the_model_again)
@@ -381,6 +423,23 @@ START_TEST(quantize_graph__u8_weights__as_they_are)
     ck_assert_ptr_eq(constant_of(feeder("conv", 1), 0), t.g->values[w].constant);
     ck_assert_int_eq(qc_tensor_s64(constant_of(feeder("conv", 1), 2), 0), 100);
     ck_assert_ptr_null(quantized->weights[0]);
+}
+END_TEST
+
+START_TEST(quantize_graph__excluded_conv__keeps_its_integer_weights)
+{
+    const char *names[] = {"conv"};
+    build_conv(0.1f);
+    run_passes();
+    quantize_excluding((struct qc_exclude){.nodes = names, .n_nodes = 1});
+    ck_assert(!plan->integer[0]);
+    ck_assert_ptr_eq(constant_of(feeder("conv", 1), 0), t.g->values[value("w_codes")].constant);
+    ck_assert_ptr_eq(constant_of(feeder("conv", 2), 0), t.g->values[value("b_codes")].constant);
+    /* not between a DequantizeLinear and a QuantizeLinear, where it would look like a unit */
+    ck_assert_ptr_null(feeder("conv", 0));
+    const struct qc_graph *q = quantized->graph;
+    ck_assert_int_eq(q->nodes[q->values[q->outputs[0].value].producer].op,
+                     QC_OP_DEQUANTIZE_LINEAR);
 }
 END_TEST
 
@@ -590,7 +649,10 @@ Suite *test_quant_import_suite(void)
     tcase_add_test(tc, import_activations__second_pair_on_a_tensor__first_wins_second_stays);
     tcase_add_test(tc, import_constants__transposed__codes_and_axis_move);
     tcase_add_test(tc, import_constants__f32_weights_behind_both__codes);
+    tcase_add_test(tc, import_constants__batch_normalization_folded__the_scales_take_it);
+    tcase_add_test(tc, import_constants__folded_with_a_negative_gain__quantized_anew);
     tcase_add_test(tc, quantize_graph__quantized_conv__the_model_again);
+    tcase_add_test(tc, quantize_graph__excluded_conv__keeps_its_integer_weights);
     tcase_add_test(tc, quantize_graph__bias_of_another_scale__same_value_not_corrected);
     tcase_add_test(tc, quantize_graph__f32_bias_without_room__stays_f32);
     tcase_add_test(tc, quantize_graph__u8_weights__as_they_are);
