@@ -189,7 +189,8 @@ static enum qd_code check_parts(const struct submission *s, struct qd_error *err
         models += strcmp(s->inputs[i].role, "model") == 0;
         calibrations += strcmp(s->inputs[i].role, "calibration") == 0;
     }
-    if (models == 0 || calibrations == 0) {
+    bool calibrated = s->spec.options.mode == QC_MODE_STATIC;
+    if (models == 0 || (calibrated && calibrations == 0)) {
         const char *missing = models == 0 ? "model" : "calibration";
         return qd_fail_on(err, QD_INVALID, missing, "the part '%s' is missing", missing);
     }
@@ -235,6 +236,7 @@ static enum qd_code make_ready(struct api_request *request, struct submission *s
         request->status = 422;
         return qd_wrap(err, code, "config");
     }
+    QD_TRY(check_parts(s, err));
     char *text = json_dumps(s->json, JSON_COMPACT);
     if (text == NULL) {
         return qd_fail(err, QD_NO_MEMORY, "no memory for the configuration");

@@ -38,6 +38,7 @@ static const char usage[] =
     "           [--validation DATA ...] [--labels FILE] [--config JOB.json] [--threads N]\n"
     "           [--table FILE] [--table-format ncnn,tensorrt,ort,aimet]\n"
     "DATA: .npy, .npz, IDX (.gz), or tar/zip of PNG, JPEG or .npy\n"
+    "--calibration: not needed with \"mode\": \"weight_only\" or \"dynamic\" in JOB.json\n"
     "--table: scales that win over calibration: calibration.json of another run, a TensorRT\n"
     "calibration cache, an ncnn table, AIMET encodings\n";
 
@@ -133,7 +134,9 @@ static bool parse_arguments(struct quantize *q, int argc, char **argv)
     if (good && optind == argc) {
         q->model_path = argv[argc - 1];
     }
-    return good && q->model_path != NULL && q->n_calibration > 0 && q->output != NULL;
+    /* A configuration may name a mode that needs no data: qc_quantize knows. */
+    bool data = q->n_calibration > 0 || q->config_path != NULL;
+    return good && q->model_path != NULL && data && q->output != NULL;
 }
 
 static enum qd_code load_config(struct quantize *q, struct qd_error *err)
@@ -155,7 +158,7 @@ static enum qd_code open_readers(struct quantize *q, struct qd_bytes model, stru
     struct qc_model_info *info = NULL;
     qd_arena_init(&arena, q->spec.options.memory_limit);
     enum qd_code code = qc_inspect(model, &arena, &info, err);
-    if (code == QD_OK) {
+    if (code == QD_OK && q->n_calibration > 0) {
         code = worker_inputs_open(info, &q->spec.preprocess, q->calibration, q->n_calibration,
                                   NULL, &q->calibration_reader, err);
     }

@@ -6,12 +6,29 @@
 #include "quantcore/integer/int_plan.h"
 #include "quantcore/onnx/onnx_import.h"
 #include "quantcore/passes/pass.h"
+#include "quantcore/passes/pass_import_qdq.h"
+#include "quantcore/passes/pass_simplify.h"
 
 enum qd_code qc_model_load(struct qd_bytes model, struct qd_arena *arena, struct qc_graph **ret,
                            struct qd_error *err)
 {
     struct qc_graph *g = NULL;
     QD_TRY(qc_onnx_import(model, arena, &g, err));
+    QD_TRY(qc_passes_run(g, err));
+    *ret = g;
+    return QD_OK;
+}
+
+enum qd_code qc_model_load_f32(struct qd_bytes model, struct qd_arena *arena,
+                               struct qc_graph **ret, struct qd_error *err)
+{
+    struct qc_graph *g = NULL;
+    struct qc_import constants;
+    QD_TRY(qc_onnx_import(model, arena, &g, err));
+    if (qc_is_quantized(g)) {
+        QD_TRY(qc_pass_simplify(g, err));
+        QD_TRY(qc_import_constants(g, &constants, err));
+    }
     QD_TRY(qc_passes_run(g, err));
     *ret = g;
     return QD_OK;
@@ -183,7 +200,7 @@ enum qd_code qc_runner_new(struct qd_bytes model, enum qc_engine engine, enum qc
         QD_TRY(qc_model_load_int8(model, &r->kernels, arena, &r->graph, &r->exec, NULL, err));
     } else {
         struct qc_exec_options options = {.kernels = &r->kernels, .keep = NULL};
-        QD_TRY(qc_model_load(model, arena, &r->graph, err));
+        QD_TRY(qc_model_load_f32(model, arena, &r->graph, err));
         QD_TRY(qc_exec_build(r->graph, &options, arena, &r->exec, err));
     }
     QD_TRY(check_io(r->graph, err));

@@ -10,6 +10,11 @@
 QD_MUST_CHECK enum qd_code qc_model_load(struct qd_bytes model, struct qd_arena *arena,
                                          struct qc_graph **ret, struct qd_error *err);
 
+/* The same, with constants behind a DequantizeLinear as what they stand for: weights are unpacked
+ * once, not in each run. */
+QD_MUST_CHECK enum qd_code qc_model_load_f32(struct qd_bytes model, struct qd_arena *arena,
+                                             struct qc_graph **ret, struct qd_error *err);
+
 /* Inputs and outputs as declared. */
 QD_MUST_CHECK enum qd_code qc_model_info_new(const struct qc_graph *g, struct qd_arena *arena,
                                              struct qc_model_info **ret, struct qd_error *err);

@@ -2,6 +2,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 void qc_options_init(struct qc_options *options)
 {
@@ -64,6 +65,26 @@ enum qd_code qc_options_check(const struct qc_options *o, struct qd_error *err)
     QD_TRY(check_range("gate_min_agreement", o->gate_min_agreement, 0, 1, err));
     QD_TRY(check_range("gate_max_drop", o->gate_max_drop, 0, 1, err));
     return check_range("gate_min_sqnr_db", o->gate_min_sqnr_db, 0, 200, err);
+}
+
+static const char *const mode_names[QC_MODE_COUNT] = {[QC_MODE_STATIC] = "static",
+                                                      [QC_MODE_WEIGHT_ONLY] = "weight_only",
+                                                      [QC_MODE_DYNAMIC] = "dynamic"};
+
+const char *qc_mode_name(enum qc_mode mode)
+{
+    return mode_names[mode];
+}
+
+bool qc_mode_from_name(const char *name, enum qc_mode *ret)
+{
+    for (int i = 0; i < QC_MODE_COUNT; i++) {
+        if (strcmp(name, mode_names[i]) == 0) {
+            *ret = (enum qc_mode)i;
+            return true;
+        }
+    }
+    return false;
 }
 
 const char *qc_phase_name(enum qc_phase phase)

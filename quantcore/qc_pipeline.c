@@ -339,7 +339,11 @@ static enum qd_code new_verify(struct qc_pipeline *p, struct qd_error *err)
     struct qc_graph *g = NULL;
     struct qc_exec *exec = NULL;
     struct qc_verify_codes codes;
-    QD_TRY(qc_model_load_int8(p->artifact, &p->kernels, p->arena, &g, &exec, &codes, err));
+    if (p->options->mode != QC_MODE_STATIC) {
+        QD_TRY(qc_mode_load(p, &g, &exec, &codes, err));
+    } else {
+        QD_TRY(qc_model_load_int8(p->artifact, &p->kernels, p->arena, &g, &exec, &codes, err));
+    }
     struct qc_verify_options o = {.f32_graph = p->graph,
                                   .f32_exec = p->exec,
                                   .int_graph = g,
@@ -360,6 +364,9 @@ static enum qd_code verify(struct qc_pipeline *p, struct qd_error *err)
     enum qd_code code = new_verify(p, err);
     if (code != QD_OK) {
         return qd_wrap(err, code, "read the artifact back");
+    }
+    if (p->verification.reader == NULL) {
+        return QD_OK; /* nothing was given to verify with */
     }
     QD_TRY(qc_feed_rewind(&p->verification, err));
     for (;;) {
@@ -383,6 +390,17 @@ static enum qd_code prepare(struct qc_pipeline *p, struct qd_error *err)
         p->job->release_model(p->job->release_ctx);
     }
     p->report->model_name = p->graph->name != NULL ? p->graph->name : "";
+    if (p->options->mode != QC_MODE_STATIC) {
+        QD_TRY(begin_phase(p, QC_PHASE_WEIGHTS, err));
+        return qc_mode_prepare(p, err);
+    }
+    if (p->job->calibration == NULL) {
+        return qd_fail(err, QD_INVALID, "calibration data are missing: mode static needs them");
+    }
+    if (p->options->mode != QC_MODE_STATIC) {
+        QD_TRY(begin_phase(p, QC_PHASE_WEIGHTS, err));
+        return qc_mode_prepare(p, err);
+    }
     QD_TRY(init_feeds(p, err));
     return make_plan(p, err);
 }
@@ -390,6 +408,10 @@ static enum qd_code prepare(struct qc_pipeline *p, struct qd_error *err)
 static enum qd_code run_phases(struct qc_pipeline *p, struct qd_error *err)
 {
     QD_TRY(prepare(p, err));
+    if (p->options->mode != QC_MODE_STATIC) {
+        QD_TRY(export_artifact(p, err));
+        return verify(p, err);
+    }
     QD_TRY(make_observer(p, err));
     QD_TRY(run_pass(p, false, err));
     QD_TRY(run_pass(p, true, err));
@@ -412,6 +434,7 @@ static enum qd_code pipeline_new(const struct qc_job *job, const struct qc_optio
     p->arena = arena;
     p->start = p->phase_start = now();
     qc_kernels_init(&p->kernels, options->isa);
+    p->report->mode = options->mode;
     p->report->isa = qc_isa_name(p->kernels.isa);
     p->report->n_threads = job->threads.n_threads;
     *ret = p;
@@ -429,8 +452,11 @@ enum qd_code qc_check(const struct qc_job *job, const struct qc_options *options
     QD_TRY(pipeline_new(job, options, arena, &p, err));
     QD_TRY(qd_arena_alloc(arena, sizeof(*check), &check, err));
     QD_TRY(prepare(p, err));
-    QD_TRY(qc_feed_rewind(&p->calibration, err));
-    QD_TRY(qc_feed_batch(&p->calibration, &n, err));
+    struct qc_feed *feed = p->calibration.reader != NULL ? &p->calibration : &p->verification;
+    if (feed->reader != NULL) {
+        QD_TRY(qc_feed_rewind(feed, err));
+        QD_TRY(qc_feed_batch(feed, &n, err));
+    }
     check->n_calibration = p->report->n_calibration;
     check->n_verification = p->report->n_verification;
     check->n_nodes_int8 = p->plan->n_integer;

@@ -124,6 +124,14 @@ static void weights_row(struct qc_layer_row *row, const struct qc_graph *g,
     row->n_groups = n->op == QC_OP_CONV ? qc_node_int(n, "group", 1) : 1;
 }
 
+static const char *precision_of(const struct qc_pipeline *p, int node)
+{
+    if (!p->plan->integer[node]) {
+        return "f32";
+    }
+    return p->options->mode == QC_MODE_WEIGHT_ONLY ? "int8_weights" : "int8";
+}
+
 static enum qd_code layer_rows(struct qc_pipeline *p, struct qd_error *err)
 {
     const struct qc_graph *g = p->graph;
@@ -140,7 +148,7 @@ static enum qd_code layer_rows(struct qc_pipeline *p, struct qd_error *err)
         *row = (struct qc_layer_row){.node = n->name,
                                      .op_type = n->op_type,
                                      .output = g->values[n->outputs[0]].name,
-                                     .precision = p->plan->integer[i] ? "int8" : "f32",
+                                     .precision = precision_of(p, i),
                                      .reason = p->plan->reason[i],
                                      .local_sqnr_db = NAN,
                                      .cumulative_sqnr_db = NAN,
@@ -176,7 +184,7 @@ static enum qd_code output_rows(struct qc_pipeline *p, struct qd_error *err)
             .name = p->graph->values[p->graph->outputs[o->output].value].name,
             .sqnr_db = qc_metric_sqnr_db(&o->metric),
             .cosine = qc_metric_cosine(&o->metric),
-            .max_error = o->metric.max_error,
+            .max_error = o->metric.n > 0 ? o->metric.max_error : (double)NAN,
             .top1_agreement = share(o->agree1, classified),
             .top5_agreement = share(o->agree5, classified),
             .accuracy_f32 = share(o->right_f32, o->n_labelled),

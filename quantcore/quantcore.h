@@ -19,7 +19,17 @@ enum qc_phase {
 };
 const char *qc_phase_name(enum qc_phase phase); /* "validating", … */
 
+/* static: calibrated integers throughout. weight_only: s8 weights, f32 arithmetic. dynamic: s8
+ * weights, activations quantized in each run. The last two need no calibration data; what is given
+ * verifies. */
+enum qc_mode { QC_MODE_STATIC, QC_MODE_WEIGHT_ONLY, QC_MODE_DYNAMIC, QC_MODE_COUNT };
+const char *qc_mode_name(enum qc_mode mode); /* "static", "weight_only", "dynamic" */
+bool qc_mode_from_name(const char *name, enum qc_mode *ret);
+
 struct qc_options {
+    enum qc_mode mode;                         /* static; the others use weights_per_channel,
+                                                  dense_per_channel, weights_full_range, exclude,
+                                                  batch_size, isa, memory_limit and the gate */
     enum qc_calibrator calibrator;
     double min_percentile, max_percentile;     /* (0.5, 1]; 1 = plain min/max */
     double search_start_scale, search_end_scale, search_step; /* 0.3, 1.7, 0.01 */
@@ -78,7 +88,7 @@ struct qc_job {
                                          is a copy, so that they need not stay in memory through
                                          the passes; NULL: they stay */
     void *release_ctx;
-    struct qc_reader *calibration; /* borrowed; rewound as needed */
+    struct qc_reader *calibration; /* borrowed; rewound as needed; may be NULL unless static */
     struct qc_reader *validation;  /* may be NULL; may carry labels */
     const struct qc_table_row *table; /* scales that win over calibration; borrowed */
     size_t n_table;                /* 0: none. QD_INVALID with a network that has its own */
@@ -105,7 +115,7 @@ struct qc_calibration_row {
 
 struct qc_layer_row {
     const char *node, *op_type, *output; /* output: the f32 tensor's name */
-    const char *precision;        /* "int8", "f32" */
+    const char *precision;        /* "int8", "f32"; "int8_weights": f32 but for those */
     const char *reason;           /* why it is f32, else "" */
     double local_sqnr_db, cumulative_sqnr_db, cosine, max_error, saturated_share;
                                   /* NAN where not measured */
@@ -131,6 +141,7 @@ struct qc_output_row {
 
 struct qc_report {
     const char *model_name;
+    enum qc_mode mode;
     int64_t opset_in, opset_out;
     const char *isa;
     int n_threads;

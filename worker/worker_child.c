@@ -111,8 +111,8 @@ static enum qd_code take_job(struct child *c, struct qd_error *err)
     for (size_t i = 0; i < n; i++) {
         QD_TRY(take_input(c, i, json_array_get(inputs, i), err));
     }
-    if (c->model.data == NULL || c->n_calibration == 0) {
-        return qd_fail(err, QD_INVALID, "the job has no model or no calibration data");
+    if (c->model.data == NULL) {
+        return qd_fail(err, QD_INVALID, "the job has no model");
     }
     return worker_spec_parse(json_is_object(config) ? config : NULL, &c->spec, err);
 }
@@ -155,7 +155,7 @@ static enum qd_code open_readers(struct child *c, struct qd_error *err)
     struct qc_model_info *info = NULL;
     qd_arena_init(&arena, c->spec.options.memory_limit);
     enum qd_code code = qc_inspect(c->model, &arena, &info, err);
-    if (code == QD_OK) {
+    if (code == QD_OK && c->n_calibration > 0) {
         code = worker_inputs_open(info, &c->spec.preprocess, c->calibration, c->n_calibration, NULL,
                                   &c->calibration_reader, err);
     }

@@ -94,10 +94,11 @@ json_t *worker_report_json(const struct qc_report *report)
         json_array_append_new(warnings, json_string(report->warnings[i]));
     }
     return json_pack(
-        "{s:s, s:{s:I, s:I}, s:s, s:i, s:I, s:I, s:b, s:{s:I, s:I}, s:{s:i, s:i}, s:{s:i, s:i}, "
-        "s:o, s:f, s:I, "
+        "{s:s, s:s, s:{s:I, s:I}, s:s, s:i, s:I, s:I, s:b, s:{s:I, s:I}, s:{s:i, s:i}, "
+        "s:{s:i, s:i}, s:o, s:f, s:I, "
         "s:b, s:o, s:o, s:o}",
-        "model", report->model_name, "opset", "in", (json_int_t)report->opset_in, "out",
+        "model", report->model_name, "mode", qc_mode_name(report->mode), "opset", "in",
+        (json_int_t)report->opset_in, "out",
         (json_int_t)report->opset_out, "isa", report->isa, "threads", report->n_threads,
         "n_calibration", (json_int_t)report->n_calibration, "n_verification",
         (json_int_t)report->n_verification, "verification_held_back",
@@ -139,6 +140,9 @@ static void print_worst(FILE *out, const struct qc_report *report)
 
 static void print_output(FILE *out, const struct qc_output_row *r)
 {
+    if (isnan(r->cosine)) {
+        return; /* nothing was verified */
+    }
     fprintf(out, "output %s: SQNR %.2f dB, cosine %.6f\n", r->name, r->sqnr_db, r->cosine);
     if (isfinite(r->top1_agreement)) {
         fprintf(out, "  top-1 agreement with f32  %.2f %%\n", 100 * r->top1_agreement);
@@ -147,6 +151,18 @@ static void print_output(FILE *out, const struct qc_output_row *r)
         fprintf(out, "  accuracy                  f32 %.2f %%, INT8 %.2f %% (+- %.2f)\n",
                 100 * r->accuracy_f32, 100 * r->accuracy_int8, 100 * r->accuracy_ci95);
     }
+}
+
+static void print_samples(FILE *out, const struct qc_report *report)
+{
+    if (report->mode != QC_MODE_STATIC) {
+        fprintf(out, "mode %s, without calibration, verified on %lld samples\n",
+                qc_mode_name(report->mode), (long long)report->n_verification);
+        return;
+    }
+    fprintf(out, "calibrated on %lld samples, verified on %lld %s\n",
+            (long long)report->n_calibration, (long long)report->n_verification,
+            report->verification_held_back ? "held back" : "given for it");
 }
 
 char *worker_report_text(const struct qc_report *report)
@@ -169,9 +185,7 @@ char *worker_report_text(const struct qc_report *report)
         fprintf(out, "kept from the model: the scales of %d tensors, %d integer constants\n",
                 report->n_imported_tensors, report->n_imported_constants);
     }
-    fprintf(out, "calibrated on %lld samples, verified on %lld %s\n",
-            (long long)report->n_calibration, (long long)report->n_verification,
-            report->verification_held_back ? "held back" : "given for it");
+    print_samples(out, report);
     for (int i = 0; i < report->n_outputs; i++) {
         print_output(out, &report->outputs[i]);
     }

@@ -1,16 +1,17 @@
-/* What a network with scales of its own run is made of: DynamicQuantizeLinear, and ConvInteger and
- * MatMulInteger, whose results are plain 32-bit sums. Codes become 16-bit differences from their
- * zero point, so that padding is 0 and all four pairs of 8-bit types are one loop. */
+/* What a network with scales of its own run is made of: DynamicQuantizeLinear, and ConvInteger
+ * and MatMulInteger, whose results are plain 32-bit sums. Codes become 16-bit differences from
+ * their zero point, so that padding is 0 and all four pairs of 8-bit types are one loop. */
 #include <math.h>
 #include <string.h>
 
 #include "quantcore/affine/qparams.h"
 #include "quantcore/exec/exec_ops.h"
 
-/* ---- DynamicQuantizeLinear ------------------------------------------------------------------ */
+/* ---- DynamicQuantizeLinear ------------------------------------------------------------------
+ */
 
-/* https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html; a tensor of zeros gets scale 1,
- * as in ONNX Runtime, where the formula divides by 0. */
+/* https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html; a tensor of zeros gets scale
+ * 1, as in ONNX Runtime, where the formula divides by 0. */
 static void choose_pair(float lo, float hi, struct qc_qparams *ret)
 {
     lo = lo < 0 ? lo : 0;
@@ -56,7 +57,8 @@ enum qd_code qc_prepare_dynamic_quantize(const struct qc_prepare *p, struct qc_s
     return QD_OK;
 }
 
-/* ---- 16-bit differences times 16-bit differences -------------------------------------------- */
+/* ---- 16-bit differences times 16-bit differences --------------------------------------------
+ */
 
 /* Constant weights of one matrix: panels of `lanes` output channels, [panel][k][lane], zero
  * padded. Few outputs are single lanes: most of a panel would be zeros. */
@@ -167,17 +169,19 @@ static enum qd_code check_operands(const struct qc_prepare *p, struct qd_error *
     return QD_OK;
 }
 
-/* ---- ConvInteger ---------------------------------------------------------------------------- */
+/* ---- ConvInteger ----------------------------------------------------------------------------
+ */
 
 struct conv {
     struct qc_window window;
     int group, channels; /* channels: input channels of one group */
     int64_t in[2], out[2];
-    struct weights w;    /* of one group */
-    size_t group_size;   /* elements of one group's packed weights */
+    struct weights w;  /* of one group */
+    size_t group_size; /* elements of one group's packed weights */
 };
 
-/* One row of output pixels: [pixel][channel][tap] differences from the zero point; padding is 0. */
+/* One row of output pixels: [pixel][channel][tap] differences from the zero point; padding is 0.
+ */
 static void gather_row(const struct conv *c, const struct qc_view *x, int64_t first_channel,
                        int64_t oh, int32_t zero_point, int16_t *out)
 {
@@ -311,7 +315,8 @@ enum qd_code qc_prepare_conv_integer(const struct qc_prepare *p, struct qc_step 
     return QD_OK;
 }
 
-/* ---- MatMulInteger -------------------------------------------------------------------------- */
+/* ---- MatMulInteger --------------------------------------------------------------------------
+ */
 
 struct matmul {
     int64_t m, n_batches;
@@ -338,7 +343,8 @@ static void matmul_integer_run(const struct qc_step *step, const struct qc_view 
         }
         for (int p = 0; p < c->w.panels; p++) {
             int left = c->w.n_out - p * c->w.lanes;
-            multiply(&c->w, c->w.packed + (size_t)c->b_batch[batch] * c->matrix_size, p, row, sum);
+            multiply(&c->w, c->w.packed + (size_t)c->b_batch[batch] * c->matrix_size, p, row,
+                     sum);
             memcpy(y + p * c->w.lanes, sum,
                    (size_t)(left < c->w.lanes ? left : c->w.lanes) * sizeof(*sum));
         }
@@ -385,8 +391,9 @@ enum qd_code qc_prepare_matmul_integer(const struct qc_prepare *p, struct qc_ste
     lead_b.rank = b->rank > 2 ? b->rank - 2 : 0;
     int64_t depth = a->dim[a->rank - 1], n = b->rank > 1 ? b->dim[b->rank - 1] : 1;
     c->m = a->rank > 1 ? a->dim[a->rank - 2] : 1;
-    if (b->dim[b->rank > 1 ? b->rank - 2 : 0] != depth || depth < 1 || depth > INT32_MAX / QC_NR ||
-        n < 1 || n > INT32_MAX / 2 || !qc_shape_broadcast(&lead_a, &lead_b, &batch)) {
+    if (b->dim[b->rank > 1 ? b->rank - 2 : 0] != depth || depth < 1 ||
+        depth > INT32_MAX / QC_NR || n < 1 || n > INT32_MAX / 2 ||
+        !qc_shape_broadcast(&lead_a, &lead_b, &batch)) {
         return qc_prepare_refuse(p, err, "the shapes of A and B do not fit");
     }
     /* A zero point a row or column of one matrix; which of several is meant is not clear. */

@@ -30,7 +30,8 @@ static int bytes_new(struct fixture *f, enum qc_dtype dtype, struct qc_shape sha
     return v;
 }
 
-/* ---- DynamicQuantizeLinear ------------------------------------------------------------------ */
+/* ---- DynamicQuantizeLinear ------------------------------------------------------------------
+ */
 
 struct pair {
     uint8_t codes[64];
@@ -102,7 +103,8 @@ START_TEST(dynamic_quantize__degenerate__finite_pair)
 }
 END_TEST
 
-/* ---- ConvInteger ---------------------------------------------------------------------------- */
+/* ---- ConvInteger ----------------------------------------------------------------------------
+ */
 
 struct conv_case {
     int n, c, h, w, out, kh, kw, group, stride, dilation, pad[4];
@@ -160,9 +162,9 @@ static void check_conv(const struct conv_case *t)
         for (int o = 0; o < s->dim[1]; o++) {
             for (int oh = 0; oh < s->dim[2]; oh++) {
                 for (int ow = 0; ow < s->dim[3]; ow++, i++) {
-                    int32_t want = conv_at(t, data, f->g->values[w].constant->data, zero,
-                                           wz < 0 ? NULL : f->g->values[wz].constant->data, n, o,
-                                           oh, ow);
+                    int32_t want =
+                        conv_at(t, data, f->g->values[w].constant->data, zero,
+                                wz < 0 ? NULL : f->g->values[wz].constant->data, n, o, oh, ow);
                     ck_assert_msg(got[i] == want, "[%d,%d,%d,%d]: %d, not %d", n, o, oh, ow,
                                   got[i], want);
                 }
@@ -227,7 +229,8 @@ START_TEST(conv_integer__sum_beyond_32_bits__wraps)
 }
 END_TEST
 
-/* ---- MatMulInteger -------------------------------------------------------------------------- */
+/* ---- MatMulInteger --------------------------------------------------------------------------
+ */
 
 struct matmul_case {
     struct qc_shape a, b;
@@ -267,7 +270,8 @@ static void check_matmul(const struct matmul_case *t)
             for (int64_t k = 0; k < depth; k++) {
                 want += (byte_at(data, t->a_type, r * depth + k) - za) *
                         (byte_at(f->g->values[b].constant->data, t->b_type,
-                                 (matrix * depth + k) * n + j) - zb);
+                                 (matrix * depth + k) * n + j) -
+                         zb);
             }
             ck_assert_msg(got[r * n + j] == want, "[%d,%d]: %d, not %d", (int)r, (int)j,
                           got[r * n + j], want);
@@ -289,7 +293,8 @@ START_TEST(matmul_integer__shapes_and_types__sums_of_the_definition)
 }
 END_TEST
 
-/* ---- refusals ------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------
+ */
 
 static void expect_refused(struct fixture *f, int x, int y, const char *text)
 {

@@ -1,0 +1,85 @@
+#include "quantcore/quant/quantize_weight_only.h"
+
+#include <string.h>
+
+/* What became of a tensor of weights. */
+struct shared {
+    int axis, value; /* value: out of the DequantizeLinear; -1: none yet */
+    struct qc_quantized_weights *weights;
+};
+
+static enum qd_code dequantize(struct qc_rewrite *r, const char *base,
+                               const struct qc_quantized_weights *w, int *ret,
+                               struct qd_error *err)
+{
+    struct qc_node *n = NULL;
+    struct qc_rewrite_step step = {.op = QC_OP_DEQUANTIZE_LINEAR,
+                                   .base = base,
+                                   .n_inputs = 2,
+                                   .n_outputs = 1,
+                                   .outputs = {-1},
+                                   .suffix = {"_dequantized"}};
+    size_t scales = w->axis >= 0 ? (size_t)w->n_scales : 0;
+    QD_TRY(qc_rewrite_constant(r, base, "_quantized", w->q, &step.inputs[0], err));
+    QD_TRY(qc_rewrite_floats(r, base, "_scale", w->scale, scales, &step.inputs[1], err));
+    QD_TRY(qc_rewrite_add(r, &step, &n, err));
+    *ret = step.outputs[0];
+    return w->axis >= 0 ? qc_rewrite_set_int(r, n, "axis", w->axis, err) : QD_OK;
+}
+
+static enum qd_code take_weights(struct qc_rewrite *r, int i, struct shared *shared, int *ret,
+                                 struct qd_error *err)
+{
+    const struct qc_node *n = &r->old->nodes[i];
+    int v = n->inputs[1];
+    if (qc_import_constant(r->options.import, r->old, v) != NULL) {
+        return QD_OK; /* qc_rewrite_copy restores it, whatever its form is */
+    }
+    struct shared *s = &shared[v];
+    int axis = qc_weights_axis(n, r->old->values[v].constant);
+    if (s->value >= 0 && (s->axis == axis || s->weights->axis < 0)) {
+        r->weights[i] = s->weights;
+        *ret = s->value;
+        return QD_OK;
+    }
+    QD_TRY(qc_rewrite_quantize(r, i, 1.0f, err));
+    s->axis = axis;
+    s->weights = r->weights[i];
+    QD_TRY(dequantize(r, r->old->values[v].name, s->weights, &s->value, err));
+    *ret = s->value;
+    return QD_OK;
+}
+
+static enum qd_code rewrite_node(struct qc_rewrite *r, int i, struct shared *shared,
+                                 struct qd_error *err)
+{
+    const struct qc_node *n = &r->old->nodes[i];
+    int *inputs = NULL;
+    QD_TRY(qd_arena_copy(r->arena, n->inputs, (size_t)n->n_inputs * sizeof(int), &inputs, err));
+    r->reason[i] = qc_rewrite_obstacle(r, i);
+    if (r->reason[i] == NULL) {
+        r->reason[i] = "";
+        QD_TRY(take_weights(r, i, shared, &inputs[1], err));
+    }
+    return qc_rewrite_copy(r, i, inputs, err);
+}
+
+enum qd_code qc_quantize_weight_only(const struct qc_graph *g,
+                                     const struct qc_rewrite_options *options,
+                                     struct qd_arena *arena, struct qc_rewrite **ret,
+                                     struct qd_error *err)
+{
+    struct qc_rewrite *r = NULL;
+    struct shared *shared = NULL;
+    QD_TRY(qc_rewrite_new(g, options, arena, &r, err));
+    QD_TRY(qd_arena_array(arena, (size_t)g->n_values, sizeof(*shared), &shared, err));
+    for (int v = 0; v < g->n_values; v++) {
+        shared[v].value = -1;
+    }
+    for (int i = 0; i < g->n_nodes; i++) {
+        QD_TRY(rewrite_node(r, i, shared, err));
+    }
+    QD_TRY(qc_rewrite_finish(r, err));
+    *ret = r;
+    return QD_OK;
+}
