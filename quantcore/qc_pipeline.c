@@ -287,7 +287,9 @@ static enum qd_code search(struct qc_pipeline *p, struct qd_error *err)
                           .start = o->search_start_scale,
                           .end = o->search_end_scale,
                           .step = o->search_step,
-                          .bins = o->bins};
+                          .bins = o->bins,
+                          .form = o->divergence,
+                          .symmetric = o->activations.symmetric};
     const struct qc_graph *g = p->graph;
     QD_TRY(begin_phase(p, QC_PHASE_SEARCHING, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*p->ranges), &p->ranges, err));

@@ -34,6 +34,7 @@ struct qc_options {
     double min_percentile, max_percentile;     /* (0.5, 1]; 1 = plain min/max */
     double search_start_scale, search_end_scale, search_step; /* 0.3, 1.7, 0.01 */
     int bins;                                  /* coarse bins of the divergences: 150 */
+    enum qc_divergence_form divergence;        /* levels; spread: without their aliasing */
     bool input_from_normalization;             /* false: the range of image inputs is calibrated;
                                                   true: it is what 0..255 become, see
                                                   qc_options_normalization */

@@ -20,7 +20,17 @@ struct spec_field {
 
 static enum qd_code set_calibrator(struct worker_spec *s, const char *word)
 {
-    return qc_calibrator_from_name(word, &s->options.calibrator) ? QD_OK : QD_INVALID;
+    enum qc_calibrator c;
+    if (!qc_calibrator_from_name(word, &c) || c == QC_CALIB_AUTO) {
+        return QD_INVALID;
+    }
+    s->options.calibrator = c;
+    return QD_OK;
+}
+
+static enum qd_code set_divergence(struct worker_spec *s, const char *word)
+{
+    return qc_divergence_form_from_name(word, &s->options.divergence) ? QD_OK : QD_INVALID;
 }
 
 static enum qd_code set_isa(struct worker_spec *s, const char *word)
@@ -112,7 +122,8 @@ static const struct spec_field fields[] = {
     {"/quantize_last_output", FIELD_BOOL, OPTION(quantize_last_output), NULL, NULL},
     {"/memory_limit", FIELD_SIZE, OPTION(memory_limit), NULL, NULL},
     {"/calibration/calibrator", FIELD_WORD, 0, set_calibrator,
-     "mse, minmax, percentile, kl, symmetric_kl, js"},
+     "mse, minmax, percentile, kl, symmetric_kl, js, entropy"},
+    {"/calibration/divergence", FIELD_WORD, 0, set_divergence, "levels, spread"},
     {"/calibration/min_percentile", FIELD_F64, OPTION(min_percentile), NULL, NULL},
     {"/calibration/max_percentile", FIELD_F64, OPTION(max_percentile), NULL, NULL},
     {"/calibration/search_start_scale", FIELD_F64, OPTION(search_start_scale), NULL, NULL},

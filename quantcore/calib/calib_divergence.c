@@ -5,20 +5,55 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* P ln(P/Q) of one bin. */
-static double term(double p, double q)
+/* P ln(P/Q) of one bin; *missing counts the bins of Q that were smoothed. */
+static double term(double p, double q, int *missing)
 {
     if (p <= 0) {
         return 0;
     }
-    return p * log(p / (q > 0 ? q : QC_DIVERGENCE_EPSILON));
+    if (q <= 0) {
+        (*missing)++;
+        q = QC_DIVERGENCE_EPSILON;
+    }
+    return p * log(p / q);
+}
+
+struct sums {
+    enum qc_calibrator measure;
+    double sum;
+    int missing_q, missing_p;
+};
+
+static void add_bin(struct sums *s, double p, double q)
+{
+    if (s->measure == QC_CALIB_KL) {
+        s->sum += term(p, q, &s->missing_q);
+    } else if (s->measure == QC_CALIB_SYMMETRIC_KL) {
+        s->sum += 0.5 * (term(p, q, &s->missing_q) + term(q, p, &s->missing_p));
+    } else {
+        assert(s->measure == QC_CALIB_JS);
+        double middle = 0.5 * (p + q);
+        s->sum += 0.5 * (term(p, middle, &s->missing_q) + term(q, middle, &s->missing_p));
+    }
+}
+
+/* With the smoothed bins in, a histogram sums up to 1 + missing * epsilon. */
+static double settle(const struct sums *s)
+{
+    double weight = s->measure == QC_CALIB_KL ? 1.0 : 0.5;
+    double d = s->sum;
+    if (s->measure != QC_CALIB_JS) {
+        d += weight * log1p(s->missing_q * QC_DIVERGENCE_EPSILON);
+        d += weight * log1p(s->missing_p * QC_DIVERGENCE_EPSILON);
+    }
+    return fmax(d, 0.0); /* rounding */
 }
 
 double qc_divergence(enum qc_calibrator measure, const uint64_t *p, const uint64_t *q, int n)
 {
     uint64_t total_p = 0;
     uint64_t total_q = 0;
-    double sum = 0;
+    struct sums s = {.measure = measure};
     for (int i = 0; i < n; i++) {
         total_p += p[i];
         total_q += q[i];
@@ -27,19 +62,18 @@ double qc_divergence(enum qc_calibrator measure, const uint64_t *p, const uint64
         return 0;
     }
     for (int i = 0; i < n; i++) {
-        double x = (double)p[i] / (double)total_p;
-        double y = (double)q[i] / (double)total_q;
-        if (measure == QC_CALIB_KL) {
-            sum += term(x, y);
-        } else if (measure == QC_CALIB_SYMMETRIC_KL) {
-            sum += 0.5 * (term(x, y) + term(y, x));
-        } else {
-            assert(measure == QC_CALIB_JS);
-            double middle = 0.5 * (x + y);
-            sum += 0.5 * (term(x, middle) + term(y, middle));
-        }
+        add_bin(&s, (double)p[i] / (double)total_p, (double)q[i] / (double)total_q);
     }
-    return sum;
+    return settle(&s);
+}
+
+double qc_divergence_shares(enum qc_calibrator measure, const double *p, const double *q, int n)
+{
+    struct sums s = {.measure = measure};
+    for (int i = 0; i < n; i++) {
+        add_bin(&s, p[i], q[i]);
+    }
+    return settle(&s);
 }
 
 int qc_divergence_bin(double x, double lo, double width, int bins)
@@ -49,59 +83,189 @@ int qc_divergence_bin(double x, double lo, double width, int bins)
     return (int)at;
 }
 
-/* Coarse histogram of the data as candidate `params` leaves them. */
-static void quantized_counts(const struct qc_histogram_prefix *p, const struct qc_qparams *params,
-                             double lo, double width, int bins, uint64_t *ret)
+/* What all candidates are judged with. */
+struct divergence_search {
+    const struct qc_histogram_prefix *p;
+    enum qc_calibrator measure;
+    bool symmetric;
+    /* levels: coarse histograms from `origin` on */
+    double origin, width;
+    int bins;
+    uint64_t *original, *quantized;
+    /* spread: shares of the fine bins */
+    double *fine, *spread;
+    int *filled;  /* [n_bins + 1] bins before k that hold data, without the bin of 0 */
+    int zero_bin; /* -1: 0 lies outside */
+};
+
+/* ---- the levels as they are ------------------------------------------------------------------
+ */
+
+static double levels_divergence(struct divergence_search *s, const struct qc_qparams *params)
 {
     int cut[257];
-    memset(ret, 0, (size_t)bins * sizeof(*ret));
-    qc_histogram_prefix_cut(p, params, cut);
+    memset(s->quantized, 0, (size_t)s->bins * sizeof(*s->quantized));
+    qc_histogram_prefix_cut(s->p, params, qc_candidate_first_code(s->symmetric), cut);
     for (int q = 0; q < 256; q++) {
-        uint64_t mass = p->count[cut[q + 1]] - p->count[cut[q]];
+        uint64_t mass = s->p->count[cut[q + 1]] - s->p->count[cut[q]];
         if (mass > 0) {
             /* In float32, as dequantization gives it: where a level falls on an edge of a bin
              * its rounding decides. */
             float x = (float)(q - params->zero_point) * params->scale;
-            ret[qc_divergence_bin((double)x, lo, width, bins)] += mass;
+            double at = s->symmetric ? fabs((double)x) : (double)x;
+            s->quantized[qc_divergence_bin(at, s->origin, s->width, s->bins)] += mass;
+        }
+    }
+    return qc_divergence(s->measure, s->original, s->quantized, s->bins);
+}
+
+static enum qd_code init_levels(struct divergence_search *s, int bins, double lo, double hi,
+                                struct qd_error *err)
+{
+    s->bins = bins;
+    s->origin = s->symmetric ? 0.0 : lo;
+    s->width = 2.0 * (s->symmetric ? hi : hi - lo) / bins;
+    s->original = calloc(2 * (size_t)bins, sizeof(*s->original));
+    if (s->original == NULL) {
+        return qd_fail(err, QD_NO_MEMORY, "no memory for two histograms of %d bins", bins);
+    }
+    s->quantized = s->original + bins;
+    for (int k = 0; k < s->p->h->n_bins; k++) {
+        double at = s->symmetric ? fabs(s->p->position[k]) : s->p->position[k];
+        s->original[qc_divergence_bin(at, s->origin, s->width, bins)] += s->p->h->counts[k];
+    }
+    return QD_OK;
+}
+
+/* ---- spread over the steps -------------------------------------------------------------------
+ */
+
+/* First bin whose centre is not below x, 0..n_bins. */
+static int bin_from(const struct qc_histogram *h, double x)
+{
+    double at = ceil((x - qc_histogram_centre(h, 0)) / h->width);
+    return (int)fmin(fmax(at, 0.0), (double)h->n_bins);
+}
+
+/* Spread the mass of the bins from..to-1 over those of them within half_step of the level. */
+static void spread_code(struct divergence_search *s, int from, int to, double level,
+                        double half_step)
+{
+    const struct qc_histogram *h = s->p->h;
+    double total = (double)s->p->count[h->n_bins];
+    uint64_t mass = s->p->count[to] - s->p->count[from];
+    int z = s->zero_bin;
+    if (z >= from && z < to) {
+        mass -= h->counts[z];
+    }
+    if (mass == 0) {
+        return;
+    }
+    int a = bin_from(h, level - half_step);
+    int b = bin_from(h, level + half_step);
+    a = a > from ? a : from;
+    b = b < to ? b : to;
+    int n = b > a ? s->filled[b] - s->filled[a] : 0;
+    double share = (double)mass / total;
+    if (n == 0) { /* all of it is clipped: it goes where the level is */
+        int k = bin_from(h, level - 0.5 * h->width);
+        s->spread[k < h->n_bins ? k : h->n_bins - 1] += share;
+        return;
+    }
+    for (int k = a; k < b; k++) {
+        if (h->counts[k] > 0 && k != z) {
+            s->spread[k] += share / n;
         }
     }
 }
 
-enum qd_code qc_calib_divergence(const struct qc_histogram_prefix *p, enum qc_calibrator measure,
-                                 const struct qc_search *search, double lo, double hi,
-                                 struct qc_range *ret, struct qd_error *err)
+static double spread_divergence(struct divergence_search *s, const struct qc_qparams *params)
 {
-    int bins = search->bins;
-    double width = 2.0 * (hi - lo) / bins;
-    uint64_t *counts = calloc(2 * (size_t)bins, sizeof(*counts));
-    if (counts == NULL) {
-        return qd_fail(err, QD_NO_MEMORY, "no memory for two histograms of %d bins", bins);
+    int cut[257];
+    int n_bins = s->p->h->n_bins;
+    int first = qc_candidate_first_code(s->symmetric);
+    memset(s->spread, 0, (size_t)n_bins * sizeof(*s->spread));
+    qc_histogram_prefix_cut(s->p, params, first, cut);
+    for (int q = first; q < 256; q++) {
+        /* The end codes' intervals are cut to their step, the others are one already. */
+        bool end = q == first || q == 255;
+        double level = (double)params->scale * (q - params->zero_point);
+        spread_code(s, cut[q], cut[q + 1], level, end ? 0.5 * (double)params->scale : INFINITY);
     }
-    uint64_t *original = counts;
-    uint64_t *quantized = counts + bins;
-    for (int k = 0; k < p->h->n_bins; k++) {
-        original[qc_divergence_bin(qc_histogram_centre(p->h, k), lo, width, bins)] +=
-            p->h->counts[k];
+    if (s->zero_bin >= 0) {
+        s->spread[s->zero_bin] += s->fine[s->zero_bin];
     }
+    return qc_divergence_shares(s->measure, s->fine, s->spread, n_bins);
+}
+
+static enum qd_code init_spread(struct divergence_search *s, struct qd_error *err)
+{
+    const struct qc_histogram *h = s->p->h;
+    size_t n = (size_t)h->n_bins;
+    double total = (double)s->p->count[n];
+    s->fine = calloc(n, sizeof(*s->fine));
+    s->spread = calloc(n, sizeof(*s->spread));
+    s->filled = calloc(n + 1, sizeof(*s->filled));
+    if (s->fine == NULL || s->spread == NULL || s->filled == NULL) {
+        return qd_fail(err, QD_NO_MEMORY, "no memory for the shares of %zu bins", n);
+    }
+    int z = bin_from(h, -0.5 * h->width); /* first bin that reaches 0 or lies beyond */
+    bool holds_zero = z < h->n_bins && qc_histogram_centre(h, z) <= 0.5 * h->width;
+    s->zero_bin = holds_zero ? z : -1;
+    /* An edge at 0 exactly: zeros are counted in the bin above. */
+    if (holds_zero && z + 1 < h->n_bins && qc_histogram_centre(h, z + 1) <= 0.5 * h->width) {
+        s->zero_bin = z + 1;
+    }
+    for (int k = 0; k < h->n_bins; k++) {
+        s->fine[k] = (double)h->counts[k] / total;
+        s->filled[k + 1] = s->filled[k] + (h->counts[k] > 0 && k != s->zero_bin ? 1 : 0);
+    }
+    return QD_OK;
+}
+
+/* ---- the search ------------------------------------------------------------------------------
+ */
+
+static void choose(struct divergence_search *s, const struct qc_search *search, double lo,
+                   double hi, struct qc_range *ret)
+{
     double best = INFINITY;
     double best_ratio = 1;
     int n = qc_search_count(search);
     for (int i = n - 1; i >= 0; i--) {
         struct qc_qparams params;
         double r = qc_search_ratio(search, i);
-        qc_qparams_asymmetric_u8(lo, lo + r * (hi - lo), &params);
-        quantized_counts(p, &params, lo, width, bins, quantized);
-        double d = qc_divergence(measure, original, quantized, bins);
+        double from = s->symmetric ? r * lo : lo;
+        double to = s->symmetric ? r * hi : lo + r * (hi - lo);
+        qc_candidate_qparams(s->symmetric, from, to, &params);
+        double d = search->form == QC_FORM_SPREAD ? spread_divergence(s, &params)
+                                                  : levels_divergence(s, &params);
         bool nearer = fabs(r - 1) < fabs(best_ratio - 1);
         if (d < best || (d <= best && nearer)) {
             best = d;
             best_ratio = r;
         }
     }
-    free(counts);
-    ret->lo = lo;
-    ret->hi = fmax(lo + best_ratio * (hi - lo), 0.0);
+    ret->lo = s->symmetric ? best_ratio * lo : lo;
+    ret->hi = s->symmetric ? best_ratio * hi : fmax(lo + best_ratio * (hi - lo), 0.0);
     ret->ratio = best_ratio;
     ret->score = best;
-    return QD_OK;
+}
+
+enum qd_code qc_calib_divergence(const struct qc_histogram_prefix *p, enum qc_calibrator measure,
+                                 const struct qc_search *search, double lo, double hi,
+                                 struct qc_range *ret, struct qd_error *err)
+{
+    struct divergence_search s = {.p = p, .measure = measure, .symmetric = search->symmetric};
+    enum qd_code code = search->form == QC_FORM_SPREAD
+                            ? init_spread(&s, err)
+                            : init_levels(&s, search->bins, lo, hi, err);
+    if (code == QD_OK) {
+        choose(&s, search, lo, hi, ret);
+    }
+    free(s.original);
+    free(s.fine);
+    free(s.spread);
+    free(s.filled);
+    return code;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "quantcore/calib/calib_divergence.h"
+#include "quantcore/calib/calib_entropy.h"
 #include "quantcore/calib/calib_mse.h"
 #include "quantcore/calib/calib_percentile.h"
 
@@ -15,6 +16,12 @@ static const char *const names[QC_CALIB_COUNT] = {
     [QC_CALIB_KL] = "kl",
     [QC_CALIB_SYMMETRIC_KL] = "symmetric_kl",
     [QC_CALIB_JS] = "js",
+    [QC_CALIB_ENTROPY] = "entropy",
+    [QC_CALIB_AUTO] = "auto",
+};
+static const char *const form_names[QC_FORM_COUNT] = {
+    [QC_FORM_LEVELS] = "levels",
+    [QC_FORM_SPREAD] = "spread",
 };
 
 const char *qc_calibrator_name(enum qc_calibrator c)
@@ -31,6 +38,31 @@ bool qc_calibrator_from_name(const char *name, enum qc_calibrator *ret)
         }
     }
     return false;
+}
+
+const char *qc_divergence_form_name(enum qc_divergence_form f)
+{
+    return (unsigned)f < QC_FORM_COUNT ? form_names[f] : "unknown";
+}
+
+bool qc_divergence_form_from_name(const char *name, enum qc_divergence_form *ret)
+{
+    for (int i = 0; i < QC_FORM_COUNT; i++) {
+        if (strcmp(name, form_names[i]) == 0) {
+            *ret = (enum qc_divergence_form)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+void qc_candidate_qparams(bool symmetric, double lo, double hi, struct qc_qparams *ret)
+{
+    if (symmetric) {
+        *ret = (struct qc_qparams){.scale = qc_scale_symmetric_s8(hi), .zero_point = 128};
+    } else {
+        qc_qparams_asymmetric_u8(lo, hi, ret);
+    }
 }
 
 static int64_t millionths(double x)
@@ -80,13 +112,15 @@ static enum qd_code search_range(const struct qc_tensor_statistics *t,
     enum qd_code code = QD_OK;
     double lo = range->lo;
     double hi = range->hi;
-    QD_TRY(qc_histogram_prefix_init(&prefix, &t->fine, err));
+    QD_TRY(qc_histogram_prefix_init(&prefix, t, err));
     if (prefix.count[t->fine.n_bins] == 0) {
         code = qd_fail_on(err, QD_INVALID, t->name,
                           "calibrator '%s' needs the histogram of pass 2, '%s' has none",
                           qc_calibrator_name(calibrator), t->name);
     } else if (calibrator == QC_CALIB_MSE) {
-        qc_calib_mse(&prefix, lo, hi, range);
+        qc_calib_mse(&prefix, search->symmetric, lo, hi, range);
+    } else if (calibrator == QC_CALIB_ENTROPY) {
+        code = qc_calib_entropy(t, search->symmetric, lo, hi, range, err);
     } else {
         code = qc_calib_divergence(&prefix, calibrator, search, lo, hi, range, err);
     }
@@ -99,6 +133,13 @@ enum qd_code qc_calibrate(const struct qc_tensor_statistics *t, enum qc_calibrat
                           struct qd_error *err)
 {
     struct qc_range range = {t->min, t->max, 1, 0, 0, true};
+    if (calibrator == QC_CALIB_AUTO) {
+        return qd_fail(
+            err, QD_INVALID,
+            "calibrator 'auto' is a list of recipes for the whole network, it gives no "
+            "range of tensor '%s'",
+            t->name);
+    }
     QD_TRY(check_search(search, err));
     if (t->count == 0 || !isfinite(t->min) || !isfinite(t->max)) {
         return qd_fail_on(err, QD_INVALID, t->name, "tensor '%s' has no observed values",
@@ -117,12 +158,18 @@ enum qd_code qc_calibrate(const struct qc_tensor_statistics *t, enum qc_calibrat
     }
     range.lo = fmin(range.lo, 0.0);
     range.hi = fmax(range.hi, 0.0);
+    if (search->symmetric) {
+        range.hi = fmax(-range.lo, range.hi);
+        range.lo = 0.0 - range.hi; /* never -0 */
+    }
     bool searched = calibrator != QC_CALIB_MINMAX && calibrator != QC_CALIB_PERCENTILE;
     /* All values alike: its own end of the range is exact, there is nothing to trade. */
     if (searched && range.lo < range.hi && t->min < t->max) {
         QD_TRY(search_range(t, calibrator, search, &range, err));
     }
-    range.clipped_share = qc_histogram_outside(&t->fine, range.lo, range.hi);
+    /* The bin of an extreme may have its centre outside; its values are not. */
+    bool inside = range.lo <= t->min && t->max <= range.hi;
+    range.clipped_share = inside ? 0.0 : qc_histogram_outside(&t->fine, range.lo, range.hi);
     *ret = range;
     return QD_OK;
 }

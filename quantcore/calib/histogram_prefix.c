@@ -1,28 +1,31 @@
 #include "quantcore/calib/histogram_prefix.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
 enum qd_code qc_histogram_prefix_init(struct qc_histogram_prefix *p,
-                                      const struct qc_histogram *h, struct qd_error *err)
+                                      const struct qc_tensor_statistics *t, struct qd_error *err)
 {
-    assert(h->width > 0);
+    const struct qc_histogram *h = &t->fine;
     size_t n = (size_t)h->n_bins + 1;
     p->h = h;
+    p->position = calloc(n, sizeof(*p->position));
     p->count = calloc(n, sizeof(*p->count));
     p->sum = calloc(n, sizeof(*p->sum));
     p->squares = calloc(n, sizeof(*p->squares));
-    if (p->count == NULL || p->sum == NULL || p->squares == NULL) {
+    if (p->position == NULL || p->count == NULL || p->sum == NULL || p->squares == NULL) {
         qc_histogram_prefix_done(p);
         return qd_fail(err, QD_NO_MEMORY, "no memory for the sums of %d bins", h->n_bins);
     }
     for (int k = 0; k < h->n_bins; k++) {
-        double centre = qc_histogram_centre(h, k);
+        double lower = h->lo + (double)k * h->width;
+        double at = lower >= 0 && lower <= 0 ? 0.0 : qc_histogram_centre(h, k);
         double count = (double)h->counts[k];
+        at = k == 0 ? t->min : k == h->n_bins - 1 ? t->max : at;
+        p->position[k] = at;
         p->count[k + 1] = p->count[k] + h->counts[k];
-        p->sum[k + 1] = p->sum[k] + count * centre;
-        p->squares[k + 1] = p->squares[k] + count * centre * centre;
+        p->sum[k + 1] = p->sum[k] + count * at;
+        p->squares[k + 1] = p->squares[k] + count * at * at;
     }
     return QD_OK;
 }
@@ -32,38 +35,45 @@ void qc_histogram_prefix_done(struct qc_histogram_prefix *p)
     if (p == NULL) {
         return;
     }
+    free(p->position);
     free(p->count);
     free(p->sum);
     free(p->squares);
+    p->position = NULL;
     p->count = NULL;
     p->sum = NULL;
     p->squares = NULL;
 }
 
 void qc_histogram_prefix_cut(const struct qc_histogram_prefix *p, const struct qc_qparams *params,
-                             int ret[257])
+                             int first, int ret[257])
 {
-    /* Code q starts where x / scale = q - zero_point - 1/2; the bin with that centre is at
-     * (x - lo) / width - 1/2. */
-    double step = (double)params->scale / p->h->width;
-    double at = (-(double)params->zero_point - 0.5) * step - p->h->lo / p->h->width - 0.5;
-    double n = (double)p->h->n_bins;
+    double scale = (double)params->scale;
+    double inv_width = 1.0 / p->h->width; /* a power of two */
+    int n = p->h->n_bins;
     ret[0] = 0;
     for (int q = 1; q < 256; q++) {
-        double first = at + (double)q * step;
-        first = first < 0.0 ? 0.0 : first > n ? n : first;
-        int k = (int)first;
-        ret[q] = k + ((double)k < first ? 1 : 0);
+        /* Where code q starts, and the bin there; its position decides. */
+        double from = ((double)(q - params->zero_point) - 0.5) * scale;
+        double at = q > first ? (from - p->h->lo) * inv_width : 0.0;
+        int k = at < 0.0 ? 0 : at > (double)n ? n : (int)at;
+        while (q > first && k < n && p->position[k] < from) {
+            k++;
+        }
+        while (k > 0 && p->position[k - 1] >= from) {
+            k--;
+        }
+        ret[q] = k;
     }
     ret[256] = p->h->n_bins;
 }
 
 double qc_histogram_prefix_error(const struct qc_histogram_prefix *p,
-                                 const struct qc_qparams *params)
+                                 const struct qc_qparams *params, int first)
 {
     int cut[257];
     double error = 0;
-    qc_histogram_prefix_cut(p, params, cut);
+    qc_histogram_prefix_cut(p, params, first, cut);
     for (int q = 0; q < 256; q++) {
         int a = cut[q];
         int b = cut[q + 1];

@@ -1,33 +1,38 @@
 /* Prefix sums over a fine histogram: what a candidate costs in 256 steps instead of 8192.
  *
  * The 256 codes of a candidate cut the axis into 256 intervals. With the sums of counts, of
- * centres and of squared centres up to each bin, the mass and the squared error of an interval
- * take two look-ups each. */
+ * positions and of squared positions up to each bin, the mass and the squared error of an
+ * interval take two look-ups each. */
 #ifndef QC_HISTOGRAM_PREFIX_H
 #define QC_HISTOGRAM_PREFIX_H
 
 #include "quantcore/affine/qparams.h"
-#include "quantcore/calib/histogram.h"
+#include "quantcore/calib/statistics.h"
 
 struct qc_histogram_prefix {
     const struct qc_histogram *h;
+    double *position; /* [n_bins]: what stands for a bin's values, ascending: its centre, but the
+                         extremes for the end bins and 0 for the bin whose lower edge 0 is:
+                         one value at least is just there, and all that pile up there (0 after
+                         Relu, 6 after Relu6) */
     uint64_t *count;  /* [n_bins + 1]: values in bins before k */
-    double *sum;      /* [n_bins + 1]: of count * centre */
-    double *squares;  /* [n_bins + 1]: of count * centre^2 */
+    double *sum;      /* [n_bins + 1]: of count * position */
+    double *squares;  /* [n_bins + 1]: of count * position^2 */
 };
 
-/* Heap; _done frees. h must outlive it. h->width > 0. */
+/* Of t's fine histogram. Heap; _done frees. t must outlive it. */
 QD_MUST_CHECK enum qd_code qc_histogram_prefix_init(struct qc_histogram_prefix *p,
-                                                    const struct qc_histogram *h,
+                                                    const struct qc_tensor_statistics *t,
                                                     struct qd_error *err);
 void qc_histogram_prefix_done(struct qc_histogram_prefix *p);
 /* ret[q] for q = 0..256: the first bin of code q (n_bins for 256): a bin belongs to the code that
- * its centre is quantized to, saturation included. Non-decreasing. */
+ * its position is quantized to, saturation included. Non-decreasing. Codes below `first` (0..255)
+ * are not used: what would be theirs saturates at `first`. */
 void qc_histogram_prefix_cut(const struct qc_histogram_prefix *p, const struct qc_qparams *params,
-                             int ret[257]);
-/* Expected squared error a value when every value is its bin's centre plus uniform noise over the
- * bin: (sum over bins count (centre - fake_quant(centre))^2) / total + width^2 / 12. */
+                             int first, int ret[257]);
+/* Expected squared error a value when every value is its bin's position plus uniform noise over
+ * the bin: (sum over bins count (position - fake_quant(position))^2) / total + width^2 / 12. */
 double qc_histogram_prefix_error(const struct qc_histogram_prefix *p,
-                                 const struct qc_qparams *params);
+                                 const struct qc_qparams *params, int first);
 
 #endif

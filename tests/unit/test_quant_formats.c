@@ -192,7 +192,7 @@ START_TEST(quantize__every_format__runs_and_keeps_the_signal)
     o.dense_per_channel = (_i & 8) == 0;
     o.quantize_last_output = true;
     const struct qc_report *r = run(&o, &pre, &arena);
-    ck_assert_msg(r->outputs[0].sqnr_db > 25, "%g dB", r->outputs[0].sqnr_db);
+    ck_assert_msg(r->outputs[0].sqnr_db > 24, "%g dB", r->outputs[0].sqnr_db);
     for (int i = 0; i < r->n_calibration_rows; i++) {
         const struct qc_calibration_row *c = &r->calibration[i];
         ck_assert_str_eq(c->dtype, o.activations.is_s8 ? "s8" : "u8");

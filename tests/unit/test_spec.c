@@ -55,13 +55,15 @@ START_TEST(parse__every_kind_of_field__set)
     json_t *c;
     const char *text =
         "{\"name\":\"resnet20\",\"isa\":\"avx2\",\"calibration\":{\"calibrator\":\"js\","
-        "\"max_percentile\":0.9999,\"batch_size\":4},\"weights\":{\"bias_correction\":false},"
+        "\"divergence\":\"spread\",\"max_percentile\":0.9999,\"batch_size\":4},"
+        "\"weights\":{\"bias_correction\":false},"
         "\"exclude\":{\"nodes\":[\"conv1\",\"fc\"],\"types\":[\"Add\"],"
         "\"patterns\":[\"head*\"],\"ranges\":[{\"from\":\"a\",\"to\":\"b\"}]},"
         "\"preprocess\":{\"scale\":0.5,\"mean\":[1,2,3],\"std\":2,\"channel_order\":\"bgr\"}}";
     ck_assert_int_eq(parse(text, &s, &c, &err), QD_OK);
     ck_assert_str_eq(s.name, "resnet20");
     ck_assert_int_eq(s.options.calibrator, QC_CALIB_JS);
+    ck_assert_int_eq(s.options.divergence, QC_FORM_SPREAD);
     ck_assert_int_eq(s.options.isa, QC_ISA_AVX2);
     ck_assert_int_eq(s.options.batch_size, 4);
     ck_assert(!s.options.bias_correction);
@@ -89,6 +91,7 @@ static const struct {
     {"{\"calibration\":{\"bins\":1.5}}", "/calibration/bins", QD_INVALID},
     {"{\"calibration\":{\"bins\":4}}", "bins", QD_INVALID},
     {"{\"calibration\":{\"calibrator\":\"best\"}}", "/calibration/calibrator", QD_INVALID},
+    {"{\"calibration\":{\"divergence\":\"coarse\"}}", "/calibration/divergence", QD_INVALID},
     {"{\"calibration\":[]}", "calibration", QD_INVALID},
     {"{\"name\":\"../x\"}", "/name", QD_INVALID},
     {"{\"preprocess\":{\"std\":[1,0]}}", "/preprocess/std", QD_INVALID},
