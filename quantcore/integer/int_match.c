@@ -17,8 +17,9 @@ bool qc_int_per_tensor(const struct qc_graph *g, const struct qc_node *n,
     const struct qc_tensor *scale = one_constant(g, n->inputs[1]);
     const struct qc_tensor *zp = one_constant(g, n->inputs[2]);
     if (scale == NULL || scale->dtype != QC_F32 || zp == NULL ||
-        (zp->dtype != QC_U8 && zp->dtype != QC_S8)) {
-        return false;
+        (zp->dtype != QC_U8 && zp->dtype != QC_S8) ||
+        (n->op == QC_OP_DEQUANTIZE_LINEAR && g->values[n->inputs[0]].dtype != zp->dtype)) {
+        return false; /* the executor refuses a zero point of another type */
     }
     ret->scale = n->inputs[1];
     ret->zero_point = n->inputs[2];

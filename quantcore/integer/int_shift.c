@@ -47,7 +47,8 @@ static enum qd_code add_zero_point(struct qc_graph *g, struct qc_node *n, struct
 static bool is_per_tensor_s8(const struct qc_graph *g, const struct qc_node *n)
 {
     const struct qc_tensor *zp = qc_node_constant(g, n, 2);
-    return zp != NULL && zp->dtype == QC_S8 && qc_shape_elements(&zp->shape) == 1;
+    return zp != NULL && zp->dtype == QC_S8 && qc_shape_elements(&zp->shape) == 1 &&
+           g->values[code_value(g, n)].dtype == QC_S8;
 }
 
 /* Moves elements and nothing else, whatever the bytes mean. */

@@ -56,6 +56,25 @@ static enum qd_code recentre(struct qc_graph *g, int w_value, const struct qc_te
     return qc_graph_add_constant(g, name, t, ret_value, err);
 }
 
+/* What the executor takes as parameters of a DequantizeLinear; the rest is left to its message.
+ */
+static bool parameters_fit(const struct qc_tensor *scale, const struct qc_tensor *zp,
+                           enum qc_dtype dtype)
+{
+    if (scale->dtype != QC_F32 ||
+        (zp != NULL && (zp->dtype != dtype ||
+                        qc_shape_elements(&zp->shape) != qc_shape_elements(&scale->shape)))) {
+        return false;
+    }
+    for (size_t i = 0; i < qc_shape_elements(&scale->shape); i++) {
+        float s = ((const float *)scale->data)[i];
+        if (!(s > 0.0f) || !isfinite(s)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool all_zero(const struct qc_tensor *t)
 {
     for (size_t i = 0; i < qc_shape_elements(&t->shape); i++) {
@@ -79,8 +98,8 @@ enum qd_code qc_int_weights(struct qc_graph *g, const struct qc_node *n,
     const struct qc_tensor *zp = qc_node_constant(g, dq, 2);
     bool has_zp = dq->n_inputs > 2 && dq->inputs[2] >= 0;
     if (w == NULL || (w->dtype != QC_S8 && w->dtype != QC_U8) || w->shape.rank < 1 ||
-        scale == NULL || scale->dtype != QC_F32 || !along_outputs(n, dq, w, scale) ||
-        (has_zp && (zp == NULL || !along_outputs(n, dq, w, zp)))) {
+        scale == NULL || (has_zp && zp == NULL) || !parameters_fit(scale, zp, w->dtype) ||
+        !along_outputs(n, dq, w, scale)) {
         return QD_OK;
     }
     *ret = (struct qc_int_weights){dq->inputs[0], dq->inputs[1]};
@@ -120,9 +139,11 @@ bool qc_int_bias(const struct qc_graph *g, const struct qc_node *n, float x_scal
     const struct qc_tensor *b = g->values[dq->inputs[0]].constant;
     const struct qc_tensor *scale = qc_node_constant(g, dq, 1);
     const struct qc_tensor *zp = qc_node_constant(g, dq, 2);
+    bool has_zp = dq->n_inputs > 2 && dq->inputs[2] >= 0;
     if (b == NULL || b->dtype != QC_S32 || b->shape.rank < 1 || scale == NULL ||
-        qc_shape_elements(&b->shape) != n_out ||
-        b->shape.dim[b->shape.rank - 1] != (int64_t)n_out || (zp != NULL && !all_zero(zp)) ||
+        (has_zp && zp == NULL) || qc_shape_elements(&b->shape) != n_out ||
+        b->shape.dim[b->shape.rank - 1] != (int64_t)n_out || !parameters_fit(scale, zp, QC_S32) ||
+        (zp != NULL && !all_zero(zp)) ||
         (qc_shape_elements(&scale->shape) != 1 && qc_shape_elements(&scale->shape) != n_out)) {
         return false;
     }

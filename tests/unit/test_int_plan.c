@@ -343,6 +343,28 @@ START_TEST(int_plan__disagreeing_zero_points__convs_stay_f32)
 }
 END_TEST
 
+/* DequantizeLinear of u8 data with an s8 zero point: an error, never another meaning. */
+START_TEST(int_plan__zero_point_of_another_type__is_refused)
+{
+    struct fixture fixture, *f = &fixture;
+    struct qc_int_counts counts;
+    struct qc_kernels kernels;
+    struct qc_exec *exec = NULL;
+    fixture_init(f);
+    int x = value_new(f, QC_F32, SHAPE2(1, 300)), t = int_value(f);
+    int q = quantize_new(f, x, U8(0.05f, 11));
+    NODE(f, QC_OP_TANH, t, dequantize_new(f, q, S8(0.05f, 11)));
+    int_io(f, x, qdq_new(f, t, U8(0.01f, 100)));
+    OK(qc_int_plan(f->g, &counts, &f->err));
+    ck_assert_int_eq(counts.n_units, 0);
+    qc_kernels_init(&kernels, QC_ISA_REF);
+    struct qc_exec_options options = {.kernels = &kernels};
+    ck_assert_int_eq(qc_exec_build(f->g, &options, &f->arena, &exec, &f->err), QD_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(f->err.message, "zero point of the q type"));
+    fixture_done(f);
+}
+END_TEST
+
 Suite *test_int_plan_suite(void);
 Suite *test_int_plan_suite(void)
 {
@@ -357,6 +379,7 @@ Suite *test_int_plan_suite(void)
     tcase_add_loop_test(tc, int_plan__residual_network__codes_of_f32, 0, 2);
     tcase_add_test(tc, int_plan__softmax_between__is_an_island);
     tcase_add_test(tc, int_plan__two_quantizers__both_get_f32);
+    tcase_add_test(tc, int_plan__zero_point_of_another_type__is_refused);
     tcase_add_test(tc, int_plan__disagreeing_zero_points__convs_stay_f32);
     suite_add_tcase(s, tc);
     return s;
