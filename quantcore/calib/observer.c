@@ -35,6 +35,7 @@ struct qc_observer {
     struct qc_observer_options options;
     struct qd_arena *arena;
     struct qd_arena counts; /* inside it: tails and histograms, until they are dropped */
+    struct qd_arena pass1;  /* inside it: what threads hold until pass 1 ends */
     struct observed *tensors;
     struct scratch *scratch; /* a thread each, for the most channels of any tensor */
     struct qc_statistics *statistics;
@@ -48,13 +49,13 @@ static enum qd_code new_partial(struct qc_observer *o, const struct observed *t,
 {
     p->min = INFINITY;
     p->max = -INFINITY;
-    QD_TRY(qd_arena_array(o->arena, (size_t)s->n_channels, sizeof(*p->channels), &p->channels,
+    QD_TRY(qd_arena_array(&o->pass1, (size_t)s->n_channels, sizeof(*p->channels), &p->channels,
                           err));
     if (t->has_smallest) {
-        QD_TRY(qc_tail_init(&p->smallest, true, s->smallest.k, &o->counts, err));
+        QD_TRY(qc_tail_init(&p->smallest, true, s->smallest.k, &o->pass1, err));
     }
     if (t->has_largest) {
-        QD_TRY(qc_tail_init(&p->largest, false, s->largest.k, &o->counts, err));
+        QD_TRY(qc_tail_init(&p->largest, false, s->largest.k, &o->pass1, err));
     }
     return QD_OK;
 }
@@ -113,20 +114,22 @@ static enum qd_code new_scratch(struct qc_observer *o, struct qd_error *err)
         size_t n = (size_t)o->tensors[i].n_sums;
         most = n > most ? n : most;
     }
-    QD_TRY(qd_arena_array(o->arena, threads, sizeof(*o->scratch), &o->scratch, err));
+    QD_TRY(qd_arena_array(&o->pass1, threads, sizeof(*o->scratch), &o->scratch, err));
     for (size_t i = 0; i < threads; i++) {
         struct scratch *s = &o->scratch[i];
-        QD_TRY(qd_arena_array(o->arena, most, sizeof(double), &s->sum, err));
-        QD_TRY(qd_arena_array(o->arena, most, sizeof(double), &s->squares, err));
-        QD_TRY(qd_arena_array(o->arena, most, sizeof(uint64_t), &s->n_nonzero, err));
-        QD_TRY(qd_arena_array(o->arena, most, sizeof(float), &s->max_abs, err));
+        QD_TRY(qd_arena_array(&o->pass1, most, sizeof(double), &s->sum, err));
+        QD_TRY(qd_arena_array(&o->pass1, most, sizeof(double), &s->squares, err));
+        QD_TRY(qd_arena_array(&o->pass1, most, sizeof(uint64_t), &s->n_nonzero, err));
+        QD_TRY(qd_arena_array(&o->pass1, most, sizeof(float), &s->max_abs, err));
     }
     return QD_OK;
 }
 
-static void free_counts(void *arg)
+static void free_inner(void *arg)
 {
-    qd_arena_done(&((struct qc_observer *)arg)->counts);
+    struct qc_observer *o = arg;
+    qd_arena_done(&o->pass1);
+    qd_arena_done(&o->counts);
 }
 
 enum qd_code qc_observer_new(const struct qc_observed *tensors, int n,
@@ -136,8 +139,9 @@ enum qd_code qc_observer_new(const struct qc_observed *tensors, int n,
     assert(n >= 0 && options->n_threads >= 1 && options->n_slots >= 1);
     struct qc_observer *o = NULL;
     QD_TRY(qd_arena_alloc(arena, sizeof(*o), &o, err));
-    QD_TRY(qd_arena_defer(arena, free_counts, o, err));
+    QD_TRY(qd_arena_defer(arena, free_inner, o, err));
     qd_arena_init_inside(&o->counts, arena);
+    qd_arena_init_inside(&o->pass1, arena);
     o->options = *options;
     o->arena = arena;
     QD_TRY(qd_arena_array(arena, (size_t)n, sizeof(*o->tensors), &o->tensors, err));
@@ -393,27 +397,50 @@ static void end_tensor(const struct qc_observer *o, const struct observed *t,
     }
 }
 
+/* What threads held of pass 1 has been merged: gone before the histograms come. */
+static void drop_pass1(struct qc_observer *o)
+{
+    for (int k = 0; k < o->statistics->n; k++) {
+        for (int i = 0; i < o->options.n_threads; i++) {
+            struct partial *p = &o->tensors[k].partials[i];
+            p->channels = NULL;
+            p->smallest.heap = p->largest.heap = NULL;
+            p->smallest.n = p->largest.n = 0;
+        }
+    }
+    o->scratch = NULL;
+    qd_arena_done(&o->pass1);
+}
+
+static enum qd_code new_histogram(struct qc_observer *o, struct observed *t,
+                                  struct qc_tensor_statistics *s, struct qd_error *err)
+{
+    enum qd_code code =
+        qc_histogram_init(&s->fine, s->min, s->max, QC_FINE_BINS, &o->counts, err);
+    if (code != QD_OK) {
+        return qd_wrap(err, code, "tensor '%s'", s->name);
+    }
+    t->partials[0].counts = s->fine.counts;
+    for (int i = 1; i < o->options.n_threads; i++) {
+        QD_TRY(qd_arena_array(&o->counts, (size_t)s->fine.n_bins, sizeof(uint64_t),
+                              &t->partials[i].counts, err));
+    }
+    return QD_OK;
+}
+
 enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
 {
-    size_t threads = (size_t)o->options.n_threads;
     if (o->statistics->n_samples == 0) {
         return qd_fail(err, QD_INVALID, "no calibration samples: at least 1 is needed");
     }
     for (int k = 0; k < o->statistics->n; k++) {
-        struct observed *t = &o->tensors[k];
         struct qc_tensor_statistics *s = &o->statistics->tensors[k];
-        end_tensor(o, t, s);
+        end_tensor(o, &o->tensors[k], s);
         QD_TRY(qc_tensor_statistics_finish(s, err));
-        enum qd_code code = qc_histogram_init(&s->fine, s->min, s->max, QC_FINE_BINS,
-                                              &o->counts, err);
-        if (code != QD_OK) {
-            return qd_wrap(err, code, "tensor '%s'", s->name);
-        }
-        t->partials[0].counts = s->fine.counts;
-        for (size_t i = 1; i < threads; i++) {
-            QD_TRY(qd_arena_array(&o->counts, (size_t)s->fine.n_bins, sizeof(uint64_t),
-                                  &t->partials[i].counts, err));
-        }
+    }
+    drop_pass1(o);
+    for (int k = 0; k < o->statistics->n; k++) {
+        QD_TRY(new_histogram(o, &o->tensors[k], &o->statistics->tensors[k], err));
     }
     return QD_OK;
 }

@@ -12,9 +12,11 @@ START_TEST(alloc__many_sizes__aligned_zeroed_distinct)
         uint8_t *p = NULL;
         ck_assert_int_eq(qd_arena_alloc(&a, size, &p, NULL), QD_OK);
         ck_assert_uint_eq((uintptr_t)p % QD_ARENA_ALIGN, 0);
+        size_t n_set = 0; /* one assertion a byte takes seconds on a busy machine */
         for (size_t i = 0; i < size + QD_ARENA_TAIL; i++) {
-            ck_assert_int_eq(p[i], 0);
+            n_set += p[i] != 0;
         }
+        ck_assert_uint_eq(n_set, 0);
         memset(p, 0xff, size);
         ck_assert_ptr_ne(p, last);
         last = p;
