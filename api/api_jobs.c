@@ -200,6 +200,7 @@ static enum qd_code parse_filter(struct api_request *request, struct store_job_f
         return qd_fail_on(err, QD_INVALID, "sort",
                           "query parameter 'sort' is '%s', not created_at or -created_at", sort);
     }
+    QD_TRY(api_request_time(request, "created_after", &ret->created_after_ms, err));
     ret->limit = (size_t)limit;
     ret->name = api_request_query(request, "model");
     ret->tag = api_request_query(request, "tag");
@@ -224,10 +225,7 @@ static enum qd_code list_jobs(struct api_request *request, struct qd_error *err)
         }
     }
     const char *cursor = page.has_more ? page.jobs[page.n - 1].id : NULL;
-    return api_respond_json(request, 200,
-                            json_pack("{so, so, sb}", "data", data, "next_cursor",
-                                      text_or_null(cursor), "has_more", page.has_more),
-                            NULL, err);
+    return api_respond_page(request, data, cursor, err);
 }
 
 /* --- cancel, retry, delete -------------------------------------------------------------------- */
@@ -276,7 +274,7 @@ struct api_route_table api_jobs_routes(uint64_t body_max)
          .done = api_submit_done},
         {.method = API_GET,
          .pattern = "/v1/jobs",
-         .query = "limit cursor state model tag q sort",
+         .query = "limit cursor state model tag created_after q sort",
          .handle = list_jobs},
         {.method = API_GET,
          .pattern = "/v1/jobs/{id}",

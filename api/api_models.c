@@ -38,16 +38,6 @@ static json_t *version_json(const struct store_version *version)
                      version->passed, "created_at", api_time_json(version->created_ms));
 }
 
-static enum qd_code respond_page(struct api_request *request, json_t *data, const char *cursor,
-                                 struct qd_error *err)
-{
-    return api_respond_json(request, 200,
-                            json_pack("{so, so, sb}", "data", data, "next_cursor",
-                                      cursor != NULL ? json_string(cursor) : json_null(),
-                                      "has_more", cursor != NULL),
-                            no_store, err);
-}
-
 static enum qd_code list_models(struct api_request *request, struct qd_error *err)
 {
     struct store_model *rows;
@@ -61,7 +51,7 @@ static enum qd_code list_models(struct api_request *request, struct qd_error *er
     for (size_t i = 0; i < n; i++) {
         (void)json_array_append_new(data, model_json(&rows[i]));
     }
-    return respond_page(request, data, more ? rows[n - 1].name : NULL, err);
+    return api_respond_page(request, data, more ? rows[n - 1].name : NULL, err);
 }
 
 static enum qd_code get_model(struct api_request *request, struct qd_error *err)
@@ -97,7 +87,7 @@ static enum qd_code list_versions(struct api_request *request, struct qd_error *
     for (size_t i = 0; i < n; i++) {
         (void)json_array_append_new(data, version_json(&rows[i]));
     }
-    return respond_page(request, data, cursor, err);
+    return api_respond_page(request, data, cursor, err);
 }
 
 /* The version that the path names: "{n}" or, without one, the latest. */
@@ -132,19 +122,6 @@ static enum qd_code get_version(struct api_request *request, struct qd_error *er
     return api_respond_json(request, 200, json, no_store, err);
 }
 
-/* Bytes that are no unreserved character of RFC 3986 become %XX. */
-static void put_segment(FILE *out, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~", *text) !=
-            NULL) {
-            (void)fputc(*text, out);
-        } else {
-            (void)fprintf(out, "%%%02X", (unsigned)(unsigned char)*text);
-        }
-    }
-}
-
 /* The URL whose content never changes, for a header; the caller frees it. NULL: no memory. */
 static char *version_url(const struct store_version *version, const char *file)
 {
@@ -155,9 +132,9 @@ static char *version_url(const struct store_version *version, const char *file)
         return NULL;
     }
     (void)fputs("/v1/models/", out);
-    put_segment(out, version->model);
+    api_encode(out, version->model);
     (void)fprintf(out, "/versions/%lld/artifacts/", (long long)version->version);
-    put_segment(out, file);
+    api_encode(out, file);
     if (fclose(out) != 0) {
         free(text);
         return NULL;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
+#include <time.h>
 
 const char *api_request_header(const struct api_request *request, const char *name)
 {
@@ -63,6 +64,90 @@ enum qd_code api_request_int(const struct api_request *request, const char *name
     }
     *ret = number;
     return QD_OK;
+}
+
+/* "+02:00", "-00:30" or "Z" at the end: minutes east. */
+static bool parse_zone(const char *text, int *ret_minutes)
+{
+    int hours = 0, minutes = 0, end = 0;
+    if ((text[0] == 'Z' || text[0] == 'z') && text[1] == '\0') {
+        *ret_minutes = 0;
+        return true;
+    }
+    bool shape = (text[0] == '+' || text[0] == '-') && strlen(text) == 6 &&
+                 strspn(text + 1, "0123456789") == 2 && text[3] == ':' &&
+                 strspn(text + 4, "0123456789") == 2;
+    if (!shape || sscanf(text + 1, "%2d:%2d%n", &hours, &minutes, &end) != 2 || hours > 23 ||
+        minutes > 59) {
+        return false;
+    }
+    *ret_minutes = (text[0] == '-' ? -1 : 1) * (hours * 60 + minutes);
+    return true;
+}
+
+static bool parse_time(const char *text, int64_t *ret_ms)
+{
+    static const char shape[] = "0000-00-00T00:00:00";
+    struct tm t = {0}, back;
+    int zone = 0;
+    int64_t ms = 0;
+    for (size_t i = 0; shape[i] != '\0'; i++) {
+        bool digit = text[i] >= '0' && text[i] <= '9';
+        bool same = text[i] == shape[i] || (shape[i] == 'T' && text[i] == 't');
+        if (shape[i] == '0' ? !digit : !same) { /* also where the text ends */
+            return false;
+        }
+    }
+    if (sscanf(text, "%4d-%2d-%2d%*1[Tt]%2d:%2d:%2d", &t.tm_year, &t.tm_mon, &t.tm_mday,
+               &t.tm_hour, &t.tm_min, &t.tm_sec) != 6) {
+        return false;
+    }
+    text += sizeof(shape) - 1;
+    if (*text == '.') {
+        size_t n = strspn(++text, "0123456789");
+        if (n < 1 || n > 9) {
+            return false;
+        }
+        for (size_t i = 0; i < 3; i++) {
+            ms = ms * 10 + (i < n ? text[i] - '0' : 0);
+        }
+        text += n;
+    }
+    t.tm_year -= 1900;
+    t.tm_mon -= 1;
+    const struct tm asked = t;
+    time_t seconds = timegm(&t);
+    if (!parse_zone(text, &zone) || gmtime_r(&seconds, &back) == NULL ||
+        back.tm_mon != asked.tm_mon || back.tm_mday != asked.tm_mday ||
+        back.tm_hour != asked.tm_hour || back.tm_min != asked.tm_min ||
+        back.tm_sec != asked.tm_sec) {
+        return false; /* 31 April became 1 May, 24:00 the next day */
+    }
+    *ret_ms = ((int64_t)seconds - 60LL * zone) * 1000 + ms;
+    return *ret_ms >= 0;
+}
+
+enum qd_code api_time_parse(const char *text, int64_t *ret_ms, struct qd_error *err)
+{
+    int64_t ms = 0;
+    if (!parse_time(text, &ms)) {
+        return qd_fail(err, QD_INVALID,
+                       "'%.100s' is not a time such as 2026-01-31T12:00:00Z since 1970", text);
+    }
+    *ret_ms = ms;
+    return QD_OK;
+}
+
+enum qd_code api_request_time(const struct api_request *request, const char *name,
+                              int64_t *ret_ms, struct qd_error *err)
+{
+    const char *value = api_request_query(request, name);
+    if (value == NULL) {
+        *ret_ms = 0;
+        return QD_OK;
+    }
+    enum qd_code code = api_time_parse(value, ret_ms, err);
+    return code == QD_OK ? QD_OK : qd_wrap(err, code, "query parameter '%s'", name);
 }
 
 void api_request_error(struct api_request *request, const char *pointer, const char *detail)

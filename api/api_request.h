@@ -73,6 +73,14 @@ QD_MUST_CHECK enum qd_code api_request_int(const struct api_request *request, co
                                            int64_t low, int64_t high, int64_t absent,
                                            int64_t *ret, struct qd_error *err);
 
+/* A time of RFC 3339 with 0 to 9 digits of fraction, as ms since the Unix epoch. QD_INVALID for
+ * other forms, dates that no month has, and times before 1970. */
+QD_MUST_CHECK enum qd_code api_time_parse(const char *text, int64_t *ret_ms,
+                                          struct qd_error *err);
+/* The same of a query parameter; absent gives 0. */
+QD_MUST_CHECK enum qd_code api_request_time(const struct api_request *request, const char *name,
+                                            int64_t *ret_ms, struct qd_error *err);
+
 /* Add to the `errors` list of the problem; strings are copied; the list is capped. */
 void api_request_error(struct api_request *request, const char *pointer, const char *detail);
 /* Fail with a status other than the one that the code has, and a `code` of its own (a literal,

@@ -146,6 +146,56 @@ enum qd_code api_respond_json(struct api_request *request, int status, json_t *j
     return respond_json_as(request, status, "application/json", json, headers, err);
 }
 
+/* </v1/jobs?state=failed&cursor=…>; rel="next"; the caller frees it. NULL: no memory. */
+static char *next_link(const struct api_request *request, const char *cursor)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (out == NULL) {
+        return NULL;
+    }
+    (void)fputc('<', out);
+    for (size_t i = 0; i < request->path.n; i++) {
+        (void)fputc('/', out);
+        api_encode(out, request->path.segments[i]);
+    }
+    (void)fputc('?', out);
+    for (size_t i = 0; i < request->n_query; i++) {
+        if (strcmp(request->query[i].name, "cursor") != 0) {
+            (void)fprintf(out, "%s=", request->query[i].name);
+            api_encode(out, request->query[i].value);
+            (void)fputc('&', out);
+        }
+    }
+    (void)fputs("cursor=", out);
+    api_encode(out, cursor);
+    (void)fputs(">; rel=\"next\"", out);
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+enum qd_code api_respond_page(struct api_request *request, json_t *data, const char *cursor,
+                              struct qd_error *err)
+{
+    char *link = cursor != NULL ? next_link(request, cursor) : NULL;
+    if (cursor != NULL && link == NULL) {
+        json_decref(data);
+        return qd_fail(err, QD_NO_MEMORY, "no memory for a link");
+    }
+    const struct api_header headers[] = {
+        {"Cache-Control", "no-store"}, {link != NULL ? "Link" : NULL, link}, {NULL, NULL}};
+    json_t *json =
+        json_pack("{so, so, sb}", "data", data, "next_cursor",
+                  cursor != NULL ? json_string(cursor) : json_null(), "has_more", cursor != NULL);
+    enum qd_code code = api_respond_json(request, 200, json, headers, err);
+    free(link);
+    return code;
+}
+
 enum qd_code api_respond_empty(struct api_request *request, int status,
                                const struct api_header *headers, struct qd_error *err)
 {

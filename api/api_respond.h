@@ -24,6 +24,10 @@ const char *api_status_title(int status);
 QD_MUST_CHECK enum qd_code api_respond_json(struct api_request *request, int status, json_t *json,
                                             const struct api_header *headers,
                                             struct qd_error *err);
+/* A page of a list: {data, next_cursor, has_more} and Link: rel="next" with the request's own
+ * query; `data` is taken over. cursor NULL: the last page. */
+QD_MUST_CHECK enum qd_code api_respond_page(struct api_request *request, json_t *data,
+                                            const char *cursor, struct qd_error *err);
 /* Text of `size` bytes with a content type. */
 QD_MUST_CHECK enum qd_code api_respond_text(struct api_request *request, int status,
                                             const char *type, const char *text, size_t size,

@@ -98,6 +98,18 @@ enum qd_code api_decode(const char *text, size_t length, char *ret, struct qd_er
     return QD_OK;
 }
 
+void api_encode(FILE *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~", *text) !=
+            NULL) {
+            (void)fputc(*text, out);
+        } else {
+            (void)fprintf(out, "%%%02X", (unsigned)(unsigned char)*text);
+        }
+    }
+}
+
 void api_text_clean(char *text)
 {
     size_t left = strlen(text);

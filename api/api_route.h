@@ -5,6 +5,8 @@
 #ifndef API_ROUTE_H
 #define API_ROUTE_H
 
+#include <stdio.h>
+
 #include "quantcore/base/qd_error.h"
 
 #define API_SEGMENTS_MAX 12
@@ -70,6 +72,9 @@ const char *api_method_name(enum api_method method);
  * UTF-8. `ret` holds at least strlen(text) + 1 bytes. QD_INVALID. */
 QD_MUST_CHECK enum qd_code api_decode(const char *text, size_t length, char *ret,
                                       struct qd_error *err);
+/* The inverse, for a segment of a path or a value of a query: bytes other than RFC 3986's
+ * unreserved characters become %XX. */
+void api_encode(FILE *out, const char *text);
 /* Replace every byte that is no part of well-formed UTF-8 by '?': texts that quote a request go
  * into JSON. */
 void api_text_clean(char *text);

@@ -144,6 +144,17 @@ ask "$model/versions?limit=1"
 holds 'versions by page' "$work/body" '"version":2,.*"next_cursor":"2","has_more":true'
 ask "$model/versions?cursor=2"
 holds 'the next page' "$work/body" '"version":1,.*"next_cursor":null,"has_more":false'
+ask "$url/v1/jobs?limit=1&state=succeeded,failed&created_after=2020-01-01T00:00:00%2B02:00"
+holds 'a page of jobs' "$work/body" "\"id\":\"$second\".*\"has_more\":true"
+next=$(sed -nE 's/^Link: <(.*)>; rel="next".*$/\1/p' "$work/head")
+holds 'the link keeps the query' "$work/head" '^Link: </v1/jobs\?limit=1&state=succeeded%2Cfailed&created_after=2020-01-01T00%3A00%3A00%2B02%3A00&cursor=j_'
+ask "$url$next"
+holds 'the link is the next page' "$work/body" '"has_more":false'
+same 'the last page has no link' 0 "$(grep -c '^Link:' "$work/head")"
+ask "$url/v1/jobs?created_after=2099-01-01T00:00:00Z"
+holds 'no job of the future' "$work/body" '^\{"data":\[\]'
+ask "$url/v1/jobs?created_after=yesterday"
+same 'no time' 400 "$status"
 ask "$model/latest"
 holds 'latest names its job' "$work/body" "\"version\":2,\"job_id\":\"$second\",\"passed\":true"
 holds 'and its files' "$work/body" '"artifacts":\[.*"name":"model.qdq.onnx","sha256":"[0-9a-f]{64}"'

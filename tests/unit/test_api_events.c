@@ -105,6 +105,38 @@ START_TEST(api_origin_is_host__pairs__same_authority)
 }
 END_TEST
 
+START_TEST(api_time_parse__forms__ms_since_the_epoch)
+{
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } good[] = {
+        {"1970-01-01T00:00:00Z", 0},
+        {"2026-11-24T08:15:32.657Z", 1795508132657},
+        {"2026-11-24t08:15:32z", 1795508132000},
+        {"2026-11-24T10:15:32.6+02:00", 1795508132600},
+        {"2026-11-24T07:45:32.123456789-00:30", 1795508132123},
+        {"2024-02-29T00:00:00Z", 1709164800000},
+    };
+    static const char *const bad[] = {
+        "", "now", "2026-11-24", "2026-11-24T08:15:32", "2026-11-24 08:15:32Z",
+        "2026-02-29T00:00:00Z", "2026-04-31T00:00:00Z", "2026-13-01T00:00:00Z",
+        "2026-00-01T00:00:00Z", "2026-11-24T24:00:00Z", "2026-11-24T08:60:00Z",
+        "2026-11-24T08:15:32.Z", "2026-11-24T08:15:32.1234567890Z", "2026-11-24T08:15:32+2:00",
+        "2026-11-24T08:15:32+24:00", "2026-11-24T08:15:32Zx", "1969-12-31T23:59:59Z",
+        "+026-11-24T08:15:32Z", "2026-11-24T08:15:32+0200", "2026-1-24T08:15:32Z"};
+    struct qd_error err;
+    int64_t ms;
+    for (size_t i = 0; i < QD_COUNT_OF(good); i++) {
+        ck_assert_msg(api_time_parse(good[i].text, &ms, &err) == QD_OK, "%s", good[i].text);
+        ck_assert_int_eq(ms, good[i].ms);
+    }
+    for (size_t i = 0; i < QD_COUNT_OF(bad); i++) {
+        ck_assert_msg(api_time_parse(bad[i], &ms, &err) == QD_INVALID, "%s", bad[i]);
+    }
+}
+END_TEST
+
 Suite *test_api_events_suite(void)
 {
     Suite *suite = suite_create("test_api_events");
@@ -115,6 +147,7 @@ Suite *test_api_events_suite(void)
     tcase_add_test(c, api_event_id_parse__digits__number);
     tcase_add_test(c, api_event_id_parse__other_texts__refused_and_named);
     tcase_add_test(c, api_origin_is_host__pairs__same_authority);
+    tcase_add_test(c, api_time_parse__forms__ms_since_the_epoch);
     suite_add_tcase(suite, c);
     return suite;
 }
