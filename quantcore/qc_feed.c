@@ -77,16 +77,27 @@ enum qd_code qc_feed_init(struct qc_feed *feed, struct qc_reader *reader,
     return QD_OK;
 }
 
-enum qd_code qc_feed_rewind(struct qc_feed *feed, struct qd_error *err)
-{
-    feed->next = 0;
-    return qc_reader_rewind(feed->reader, err);
-}
-
 static bool is_wanted(const struct qc_feed *feed, int64_t index)
 {
     bool held = feed->part != QC_FEED_ALL && qc_feed_is_held_back(index, feed->share);
     return feed->part == QC_FEED_HELD_BACK ? held : !held;
+}
+
+void qc_feed_cut(struct qc_feed *feed, int64_t n)
+{
+    int64_t seen = 0;
+    for (int64_t i = 0; n > 0 && i < feed->limit; i++) {
+        seen += is_wanted(feed, i);
+        if (seen == n) {
+            feed->limit = i + 1;
+        }
+    }
+}
+
+enum qd_code qc_feed_rewind(struct qc_feed *feed, struct qd_error *err)
+{
+    feed->next = 0;
+    return qc_reader_rewind(feed->reader, err);
 }
 
 enum qd_code qc_feed_batch(struct qc_feed *feed, int *ret_n, struct qd_error *err)

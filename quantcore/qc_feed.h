@@ -34,6 +34,8 @@ QD_MUST_CHECK enum qd_code qc_feed_init(struct qc_feed *feed, struct qc_reader *
                                         const struct qc_graph *g, enum qc_feed_part part,
                                         double share, int64_t limit, int n_slots,
                                         const struct qc_feed *room, struct qd_arena *arena, struct qd_error *err);
+/* End after n samples of the part (0: all). */
+void qc_feed_cut(struct qc_feed *feed, int64_t n);
 QD_MUST_CHECK enum qd_code qc_feed_rewind(struct qc_feed *feed, struct qd_error *err);
 /* Fill the slots; *ret_n is 0 at the end. */
 QD_MUST_CHECK enum qd_code qc_feed_batch(struct qc_feed *feed, int *ret_n, struct qd_error *err);

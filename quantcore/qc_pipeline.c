@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "quantcore/calib/statistics_file.h"
 #include "quantcore/onnx/onnx_export.h"
 #include "quantcore/onnx/onnx_import.h"
 
@@ -65,6 +66,18 @@ static enum qd_code build_f32(struct qc_pipeline *p, struct qd_error *err)
 static enum qd_code init_feeds(struct qc_pipeline *p, struct qd_error *err)
 {
     const struct qc_options *o = p->options;
+    if (p->job->calibration == NULL) {
+        if (p->job->statistics.size == 0) {
+            return qd_fail(err, QD_INVALID, "neither calibration data nor statistics are given");
+        }
+        if (p->job->validation == NULL) {
+            return QD_OK; /* nothing to verify with */
+        }
+        QD_TRY(qc_feed_init(&p->verification, p->job->validation, p->graph, QC_FEED_ALL, 0,
+                            o->max_verification, o->batch_size, NULL, p->arena, err));
+        p->report->n_verification = p->verification.limit;
+        return QD_OK;
+    }
     bool given = p->job->validation != NULL;
     double share = given ? 0 : o->holdout;
     QD_TRY(qc_feed_init(&p->calibration, p->job->calibration, p->graph, QC_FEED_KEPT, share,
@@ -81,8 +94,10 @@ static enum qd_code init_feeds(struct qc_pipeline *p, struct qd_error *err)
     struct qc_reader *reader = given ? p->job->validation : p->job->calibration;
     /* A single sample has to serve for both. */
     enum qc_feed_part part = given || limit == 1 ? QC_FEED_ALL : QC_FEED_HELD_BACK;
-    QD_TRY(qc_feed_init(&p->verification, reader, p->graph, part, share, given ? 0 : limit,
-                        o->batch_size, &p->calibration, p->arena, err));
+    QD_TRY(qc_feed_init(&p->verification, reader, p->graph, part, share,
+                        given ? o->max_verification : limit, o->batch_size, &p->calibration,
+                        p->arena, err));
+    qc_feed_cut(&p->verification, o->max_verification);
     p->report->n_verification = qc_feed_count(p->verification.limit, share, part);
     return QD_OK;
 }
@@ -122,14 +137,34 @@ static enum qd_code make_plan(struct qc_pipeline *p, struct qd_error *err)
     return p->job->n_table > 0 ? take_table(p, &q, err) : QD_OK;
 }
 
+/* ---- statistics ------------------------------------------------------------------------------ */
+
+/* Statistics serve other configurations of the same network later: what is observed must not
+ * depend on what this one excludes. */
+static enum qd_code widen_observation(struct qc_pipeline *p, struct qd_error *err)
+{
+    struct qc_quantize_options q = p->plan->options;
+    struct qc_quantize_plan *wide = NULL;
+    q.exclude = (struct qc_exclude){.nodes = NULL};
+    q.quantize_last_output = true;
+    QD_TRY(qc_quantize_plan_new(p->graph, &q, p->arena, &wide, err));
+    for (int v = 0; v < p->graph->n_values; v++) {
+        p->plan->observe[v] = p->plan->observe[v] || wide->observe[v];
+        if (p->plan->channel_axis[v] < 0) {
+            p->plan->channel_axis[v] = wide->channel_axis[v];
+        }
+    }
+    return QD_OK;
+}
+
 static enum qd_code make_observer(struct qc_pipeline *p, struct qd_error *err)
 {
     const struct qc_options *o = p->options;
     struct qc_observed *observed = NULL;
     const struct qc_graph *g = p->graph;
     int n = 0;
+    QD_TRY(widen_observation(p, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*observed), &observed, err));
-    QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(int), &p->tensor_of, err));
     for (int v = 0; v < g->n_values; v++) {
         p->tensor_of[v] = p->plan->observe[v] ? n : -1;
         if (p->plan->observe[v]) {
@@ -143,8 +178,54 @@ static enum qd_code make_observer(struct qc_pipeline *p, struct qd_error *err)
                                           .n_samples = p->report->n_calibration,
                                           .min_percentile = o->min_percentile,
                                           .max_percentile = o->max_percentile,
+                                          .tail_length = o->tail_length,
                                           .kernels = &p->kernels};
     return qc_observer_new(observed, n, &options, p->arena, &p->observer, err);
+}
+
+/* What the plan needs, from an earlier run. */
+static enum qd_code find_statistics(struct qc_pipeline *p, struct qd_error *err)
+{
+    const struct qc_graph *g = p->graph;
+    for (int v = 0; v < g->n_values; v++) {
+        const char *name = g->values[v].name;
+        int axis = p->plan->channel_axis[v];
+        p->tensor_of[v] = p->plan->observe[v] ? qc_statistics_find(p->statistics, name) : -1;
+        if (!p->plan->observe[v]) {
+            continue;
+        }
+        if (p->tensor_of[v] < 0) {
+            return qd_fail_on(err, QD_INVALID, name,
+                              "the statistics have no tensor '%s', which has to be quantized: they "
+                              "are of another network or another version of quantd",
+                              name);
+        }
+        const struct qc_tensor_statistics *t = &p->statistics->tensors[p->tensor_of[v]];
+        if (axis >= 0 && t->n_channels != g->values[v].shape.dim[axis]) {
+            return qd_fail_on(err, QD_INVALID, name,
+                              "the statistics have %d channels of '%s', the network has %lld",
+                              t->n_channels, name, (long long)g->values[v].shape.dim[axis]);
+        }
+    }
+    return QD_OK;
+}
+
+static enum qd_code load_statistics(struct qc_pipeline *p, struct qd_error *err)
+{
+    static const uint8_t unknown[32];
+    const uint8_t *model = p->job->model_sha256;
+    QD_TRY(qc_statistics_read(p->job->statistics, p->arena, &p->statistics, err));
+    const uint8_t *theirs = p->statistics->model_sha256;
+    if (model != NULL && memcmp(theirs, unknown, 32) != 0 && memcmp(theirs, model, 32) != 0) {
+        return qd_fail(err, QD_INVALID,
+                       "the statistics are of another model: it begins with sha256 "
+                       "%02x%02x%02x%02x, this one with %02x%02x%02x%02x",
+                       theirs[0], theirs[1], theirs[2], theirs[3], model[0], model[1], model[2],
+                       model[3]);
+    }
+    p->report->n_calibration = p->statistics->n_samples;
+    p->report->statistics = p->job->statistics;
+    return find_statistics(p, err);
 }
 
 /* ---- the two passes -------------------------------------------------------------------------- */
@@ -201,6 +282,14 @@ static enum qd_code run_batch(struct qc_pipeline *p, struct pass_batch *b, int n
     return QD_OK;
 }
 
+static enum qd_code look_at_batch(struct qc_pipeline *p, int n, struct qd_error *err)
+{
+    for (int i = 0; i < n; i++) {
+        QD_TRY(qc_sanity_sample(p->sanity, (const float *const *)p->calibration.slot[i], err));
+    }
+    return QD_OK;
+}
+
 static enum qd_code run_pass(struct qc_pipeline *p, bool second, struct qd_error *err)
 {
     struct pass_batch b = {.p = p, .second = second};
@@ -218,6 +307,7 @@ static enum qd_code run_pass(struct qc_pipeline *p, bool second, struct qd_error
         }
         QD_TRY(run_batch(p, &b, n, err));
         if (!second) {
+            QD_TRY(look_at_batch(p, n, err));
             QD_TRY(qc_observer_end_batch(p->observer, n, p->calibration.index[0], err));
         }
         done += n;
@@ -225,6 +315,18 @@ static enum qd_code run_pass(struct qc_pipeline *p, bool second, struct qd_error
     }
     return second ? qc_observer_end_pass2(p->observer, &p->statistics, err)
                   : qc_observer_end_pass1(p->observer, err);
+}
+
+static enum qd_code calibrate(struct qc_pipeline *p, struct qd_error *err)
+{
+    QD_TRY(make_observer(p, err));
+    QD_TRY(qc_sanity_new(p->graph, p->arena, &p->sanity, err));
+    QD_TRY(run_pass(p, false, err));
+    QD_TRY(run_pass(p, true, err));
+    if (p->job->model_sha256 != NULL) {
+        memcpy(p->statistics->model_sha256, p->job->model_sha256, 32);
+    }
+    return qc_statistics_write(p->statistics, p->arena, &p->report->statistics, err);
 }
 
 /* ---- after the data -------------------------------------------------------------------------- */
@@ -414,11 +516,12 @@ static enum qd_code run_phases(struct qc_pipeline *p, struct qd_error *err)
         QD_TRY(export_artifact(p, err));
         return verify(p, err);
     }
-    QD_TRY(make_observer(p, err));
-    QD_TRY(run_pass(p, false, err));
-    QD_TRY(run_pass(p, true, err));
+    QD_TRY(qd_arena_array(p->arena, (size_t)p->graph->n_values, sizeof(int), &p->tensor_of, err));
+    QD_TRY(p->job->statistics.size > 0 ? load_statistics(p, err) : calibrate(p, err));
     QD_TRY(search(p, err));
-    qc_observer_drop_counts(p->observer);
+    if (p->observer != NULL) {
+        qc_observer_drop_counts(p->observer);
+    }
     QD_TRY(quantize(p, err));
     QD_TRY(export_artifact(p, err));
     return verify(p, err);

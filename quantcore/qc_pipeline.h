@@ -3,6 +3,7 @@
 #define QC_PIPELINE_H
 
 #include "quantcore/calib/observer.h"
+#include "quantcore/calib/sanity.h"
 #include "quantcore/qc_feed.h"
 #include "quantcore/qc_model.h"
 #include "quantcore/quant/quantize_graph.h"
@@ -18,7 +19,8 @@ struct qc_pipeline {
     struct qc_exec *exec;
     struct qc_exec_state **states; /* a thread each */
     struct qc_quantize_plan *plan;
-    struct qc_observer *observer;
+    struct qc_observer *observer; /* NULL: the statistics are of an earlier run */
+    struct qc_sanity *sanity;    /* NULL likewise */
     int *tensor_of;              /* [n_values] index in the observer, -1 */
     struct qc_feed calibration, verification;
     struct qc_statistics *statistics;

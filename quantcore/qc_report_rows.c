@@ -233,11 +233,30 @@ static enum qd_code warn_layer(struct qc_pipeline *p, const struct qc_layer_row 
     return QD_OK;
 }
 
+static enum qd_code warn_preprocessing(struct qc_pipeline *p, struct qd_error *err)
+{
+    struct qc_report *r = p->report;
+    for (int i = 0; p->sanity != NULL && i < qc_sanity_count(p->sanity); i++) {
+        struct qc_sanity_row row = qc_sanity_row_at(p->sanity, i);
+        if (row.suspicious) {
+            QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
+                                   "preprocessing is probably wrong: input '%s' has values from %g "
+                                   "to %g; behind '%s' they are spread by a factor of %.3g from, and "
+                                   "lie %.3g deviations off, what BatchNormalization saw in "
+                                   "training", row.input, row.min, row.max, row.node,
+                                   exp2(row.spread), row.shift));
+        }
+    }
+    return QD_OK;
+}
+
 static enum qd_code add_warnings(struct qc_pipeline *p, struct qd_error *err)
 {
     struct qc_report *r = p->report;
-    size_t most = 3 * (size_t)r->n_layers + 2 * (size_t)r->n_calibration_rows;
+    size_t n_looked = p->sanity != NULL ? (size_t)qc_sanity_count(p->sanity) : 0;
+    size_t most = 3 * (size_t)r->n_layers + 2 * (size_t)r->n_calibration_rows + n_looked;
     QD_TRY(qd_arena_array(p->arena, most, sizeof(*r->warnings), &r->warnings, err));
+    QD_TRY(warn_preprocessing(p, err));
     for (int i = 0; i < r->n_layers; i++) {
         QD_TRY(warn_layer(p, &r->layers[i], err));
     }

@@ -49,7 +49,10 @@ struct qc_options {
     double holdout;                            /* share of the calibration samples kept for
                                                   verification when no validation set is given:
                                                   0.2, at least one sample */
-    int64_t max_samples;                       /* 0: all */
+    int64_t max_samples;                       /* of the calibration data, 0: all */
+    int64_t max_verification;                  /* samples to verify on, 0: all */
+    int64_t tail_length;                       /* values that statistics keep at each end of a
+                                                  tensor at least: for other percentiles later */
     int batch_size;                            /* samples handed out at once: 8; no effect on
                                                   any result */
     enum qc_isa isa;                           /* highest instruction set to use */
@@ -89,10 +92,15 @@ struct qc_job {
                                          is a copy, so that they need not stay in memory through
                                          the passes; NULL: they stay */
     void *release_ctx;
-    struct qc_reader *calibration; /* borrowed; rewound as needed; may be NULL unless static */
+    struct qc_reader *calibration; /* borrowed; rewound as needed; may be NULL with statistics
+                                      or unless static */
     struct qc_reader *validation;  /* may be NULL; may carry labels */
     const struct qc_table_row *table; /* scales that win over calibration; borrowed */
     size_t n_table;                /* 0: none. QD_INVALID with a network that has its own */
+    /* Of an earlier run on the same model (qc_report.statistics): nothing is calibrated, and the
+     * calibration data serve to verify alone. Empty: none. */
+    struct qd_bytes statistics;
+    const uint8_t *model_sha256;   /* [32], goes into statistics and is compared; may be NULL */
     struct qc_threads threads;
     struct qc_progress progress;   /* step may be NULL */
 };
@@ -158,6 +166,7 @@ struct qc_report {
     int n_layers;
     struct qc_output_row *outputs;
     int n_outputs;
+    struct qd_bytes statistics;   /* of the calibration: see qc_job */
     const char **warnings;
     int n_warnings;
     int n_nodes_int8, n_nodes_f32;

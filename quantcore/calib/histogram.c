@@ -70,9 +70,9 @@ double qc_histogram_outside(const struct qc_histogram *h, double lo, double hi)
     uint64_t total = 0;
     uint64_t outside = 0;
     for (int k = 0; k < h->n_bins; k++) {
-        double centre = qc_histogram_centre(h, k);
+        double from = h->lo + (double)k * h->width;
         total += h->counts[k];
-        outside += centre < lo || centre > hi ? h->counts[k] : 0;
+        outside += from + h->width <= lo || from > hi ? h->counts[k] : 0;
     }
     return total == 0 ? 0.0 : (double)outside / (double)total;
 }
