@@ -10,6 +10,7 @@ enum { CMD_OK = 0, CMD_FAILED = 1, CMD_USAGE = 2, CMD_INPUT = 3 };
 int cmd_quantize(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_statistics(int argc, char **argv);
 
 /* cmd_file.c */
 /* Exit code of an error: what the input is to blame for is CMD_INPUT. Prints the message. */
@@ -27,6 +28,7 @@ QD_MUST_CHECK enum qd_code cmd_publish(const char *folder, const char *const *na
                                        struct qd_error *err);
 /* Remove "folder/name.tmp" of n names. */
 void cmd_discard(const char *folder, const char *const *names, int n);
+void cmd_sha256_bytes(const void *data, size_t size, uint8_t ret[32]);
 /* Lower-case hex SHA-256, 64 digits and a NUL. */
 void cmd_sha256(const void *data, size_t size, char ret_hex[65]);
 

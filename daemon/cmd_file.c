@@ -124,13 +124,18 @@ enum qd_code cmd_publish(const char *folder, const char *const *names, int n,
     return code;
 }
 
-void cmd_sha256(const void *data, size_t size, char ret_hex[65])
+void cmd_sha256_bytes(const void *data, size_t size, uint8_t ret[32])
 {
     struct sha256_ctx ctx;
-    uint8_t digest[SHA256_DIGEST_SIZE];
     sha256_init(&ctx);
     sha256_update(&ctx, size, data);
-    sha256_digest(&ctx, SHA256_DIGEST_SIZE, digest);
+    sha256_digest(&ctx, SHA256_DIGEST_SIZE, ret);
+}
+
+void cmd_sha256(const void *data, size_t size, char ret_hex[65])
+{
+    uint8_t digest[SHA256_DIGEST_SIZE];
+    cmd_sha256_bytes(data, size, digest);
     for (int i = 0; i < SHA256_DIGEST_SIZE; i++) {
         (void)snprintf(ret_hex + (ptrdiff_t)2 * i, 3, "%02x", digest[i]);
     }

@@ -15,10 +15,10 @@
 #include "worker/worker_threads.h"
 
 #define MAX_FILES 64
-#define MAX_RESULTS (WORKER_TABLE_FORMAT_COUNT + 3)
+#define MAX_RESULTS (WORKER_TABLE_FORMAT_COUNT + 4)
 
 struct quantize {
-    const char *model_path, *config_path, *output, *labels, *table_path;
+    const char *model_path, *config_path, *output, *labels, *table_path, *statistics_path;
     struct worker_file calibration[MAX_FILES], validation[MAX_FILES];
     int n_calibration, n_validation, n_threads;
     bool table_format[WORKER_TABLE_FORMAT_COUNT]; /* json and csv always */
@@ -37,10 +37,13 @@ static const char usage[] =
     "usage: quantd quantize MODEL --calibration DATA [--calibration DATA ...] --output DIR\n"
     "           [--validation DATA ...] [--labels FILE] [--config JOB.json] [--threads N]\n"
     "           [--table FILE] [--table-format ncnn,tensorrt,ort,aimet]\n"
+    "       quantd quantize MODEL --statistics FILE --output DIR [...]\n"
     "DATA: .npy, .npz, IDX (.gz), or tar/zip of PNG, JPEG or .npy\n"
     "--calibration: not needed with \"mode\": \"weight_only\" or \"dynamic\" in JOB.json\n"
     "--table: scales that win over calibration: calibration.json of another run, a TensorRT\n"
-    "calibration cache, an ncnn table, AIMET encodings\n";
+    "calibration cache, an ncnn table, AIMET encodings\n"
+    "--statistics: statistics.qds of another run or of 'quantd statistics merge': no calibration\n"
+    "is run; with --calibration or --validation the artifact is still verified\n";
 
 static bool add_file(struct worker_file *files, int *n)
 {
@@ -96,6 +99,7 @@ static bool parse_arguments(struct quantize *q, int argc, char **argv)
                                             {"threads", required_argument, NULL, 't'},
                                             {"output", required_argument, NULL, 'o'},
                                             {"table", required_argument, NULL, 'b'},
+                                            {"statistics", required_argument, NULL, 's'},
                                             {"table-format", required_argument, NULL, 'T'},
                                             {NULL, 0, NULL, 0}};
     bool good = true;
@@ -121,6 +125,9 @@ static bool parse_arguments(struct quantize *q, int argc, char **argv)
         case 'b':
             q->table_path = optarg;
             break;
+        case 's':
+            q->statistics_path = optarg;
+            break;
         case 'T':
             good = parse_table_formats(q);
             break;
@@ -135,7 +142,8 @@ static bool parse_arguments(struct quantize *q, int argc, char **argv)
         q->model_path = argv[argc - 1];
     }
     /* A configuration may name a mode that needs no data: qc_quantize knows. */
-    bool data = q->n_calibration > 0 || q->config_path != NULL;
+    bool data = q->n_calibration > 0 || q->config_path != NULL ||
+                q->statistics_path != NULL;
     return good && q->model_path != NULL && data && q->output != NULL;
 }
 
@@ -207,6 +215,12 @@ static enum qd_code run_pipeline(struct quantize *q, struct qd_error *err)
     struct qc_job job = {.release_model = release_model, .release_ctx = q};
     QD_TRY(load_config(q, err));
     QD_TRY(cmd_read_file(q->model_path, &q->model_arena, &job.model, err));
+    uint8_t sha256[32];
+    cmd_sha256_bytes(job.model.data, job.model.size, sha256);
+    job.model_sha256 = sha256;
+    if (q->statistics_path != NULL) {
+        QD_TRY(cmd_read_file(q->statistics_path, &q->arena, &job.statistics, err));
+    }
     QD_TRY(load_table(q, &job, err));
     QD_TRY(open_readers(q, job.model, err));
     QD_TRY(worker_threads_new(q->n_threads, &q->threads, err));
@@ -275,6 +289,10 @@ static enum qd_code put_all(struct quantize *q, FILE *sums, struct qd_error *err
         if (q->table_format[i]) {
             QD_TRY(put_table(q, sums, (enum worker_table_format)i, err));
         }
+    }
+    if (q->report->statistics.size > 0) {
+        QD_TRY(put(q, sums, "statistics.qds", q->report->statistics.data,
+                   q->report->statistics.size, err));
     }
     return put_json(q, sums, "report.json", worker_report_json(q->report), err);
 }

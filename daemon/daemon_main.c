@@ -27,6 +27,7 @@ static const struct command commands[] = {
     {"quantize", cmd_quantize, "quantize a model with calibration data, without a server"},
     {"run", cmd_run, "run a model on samples: f32 or integer engine"},
     {"inspect", cmd_inspect, "tell what a model is and whether it can be quantized"},
+    {"statistics", cmd_statistics, "merge statistics of calibrations of one model"},
     {"worker", run_worker, "run one job; the daemon starts it, people do not"},
     {"version", run_version, "print the version"},
     {"help", run_help, "print this list and the settings of serve"},

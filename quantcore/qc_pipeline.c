@@ -68,7 +68,8 @@ static enum qd_code init_feeds(struct qc_pipeline *p, struct qd_error *err)
     const struct qc_options *o = p->options;
     if (p->job->calibration == NULL) {
         if (p->job->statistics.size == 0) {
-            return qd_fail(err, QD_INVALID, "neither calibration data nor statistics are given");
+            return qd_fail(err, QD_INVALID, "calibration data are missing: mode static needs them, "
+                           "or the statistics of another run");
         }
         if (p->job->validation == NULL) {
             return QD_OK; /* nothing to verify with */
@@ -494,13 +495,6 @@ static enum qd_code prepare(struct qc_pipeline *p, struct qd_error *err)
         p->job->release_model(p->job->release_ctx);
     }
     p->report->model_name = p->graph->name != NULL ? p->graph->name : "";
-    if (p->options->mode != QC_MODE_STATIC) {
-        QD_TRY(begin_phase(p, QC_PHASE_WEIGHTS, err));
-        return qc_mode_prepare(p, err);
-    }
-    if (p->job->calibration == NULL) {
-        return qd_fail(err, QD_INVALID, "calibration data are missing: mode static needs them");
-    }
     if (p->options->mode != QC_MODE_STATIC) {
         QD_TRY(begin_phase(p, QC_PHASE_WEIGHTS, err));
         return qc_mode_prepare(p, err);

@@ -183,6 +183,18 @@ QD_MUST_CHECK enum qd_code qc_quantize(const struct qc_job *job, const struct qc
                                        struct qd_arena *arena, struct qd_bytes *ret_artifact,
                                        struct qc_report **ret_report, struct qd_error *err);
 
+/* Statistics of parts of the calibration data as those of the whole, to the byte (when the parts
+ * kept tails of the same length). What they are: calib/statistics_file.h. */
+struct qc_statistics_info {
+    const uint8_t *model_sha256; /* [32], zeros when unknown */
+    int64_t n_samples;
+    int n_tensors;
+};
+QD_MUST_CHECK enum qd_code qc_merge_statistics(const struct qd_bytes *parts, int n,
+                                               struct qd_arena *arena, struct qd_bytes *ret,
+                                               struct qc_statistics_info *ret_info,
+                                               struct qd_error *err);
+
 /* What qc_quantize would refuse before its first pass (options, model, shapes, nothing that can
  * be quantized), and the first samples of the calibration data; no sample is run. */
 struct qc_check {

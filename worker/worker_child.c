@@ -27,7 +27,9 @@ struct child {
     int n_calibration, n_validation;
     const char *labels;
     struct worker_file table; /* path NULL: none */
-    struct qd_bytes model;
+    struct qd_bytes model, statistics; /* mapped */
+    uint8_t model_sha256[32];
+    bool has_sha256;
     struct worker_spec spec;
     struct qd_arena arena;
     struct qc_reader *calibration_reader, *validation_reader;
@@ -42,19 +44,35 @@ struct child {
 
 /* ---- the job --------------------------------------------------------------------------------- */
 
-static enum qd_code map_model(struct child *c, int fd, json_int_t size, struct qd_error *err)
+static enum qd_code map_input(int fd, const json_t *input, struct qd_bytes *ret,
+                              struct qd_error *err)
 {
+    json_int_t size = json_integer_value(json_object_get(input, "size"));
     if (size < 1 || size >= (json_int_t)1 << 31) {
-        return qd_fail(err, QD_LIMIT_EXCEEDED, "the model has %lld bytes, allowed: 1 to 2147483647",
+        return qd_fail(err, QD_LIMIT_EXCEEDED, "the %s has %lld bytes, allowed: 1 to 2147483647",
+                       json_string_value(json_object_get(input, "role")),
                        (long long)size);
     }
     /* A blob is never changed once it has its name. */
     void *data = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED) {
-        return qd_fail_errno(err, errno, "map the model");
+        return qd_fail_errno(err, errno, "map an input");
     }
-    c->model = (struct qd_bytes){data, (size_t)size};
+    *ret = (struct qd_bytes){data, (size_t)size};
     return QD_OK;
+}
+
+/* The blob's address, which the daemon knows: nothing is hashed again. */
+static bool read_sha256(const json_t *input, uint8_t ret[32])
+{
+    const char *hex = json_string_value(json_object_get(input, "sha256"));
+    bool good = hex != NULL && strlen(hex) == 64;
+    for (size_t i = 0; good && i < 32; i++) {
+        unsigned byte = 0;
+        good = sscanf(hex + 2 * i, "%2x", &byte) == 1;
+        ret[i] = (uint8_t)byte;
+    }
+    return good;
 }
 
 static enum qd_code take_input(struct child *c, size_t i, const json_t *input,
@@ -69,7 +87,11 @@ static enum qd_code take_input(struct child *c, size_t i, const json_t *input,
     (void)snprintf(c->path[i], sizeof(c->path[i]), "/proc/self/fd/%d", fd);
     struct worker_file file = {c->path[i], name};
     if (strcmp(role, "model") == 0) {
-        return map_model(c, fd, json_integer_value(json_object_get(input, "size")), err);
+        c->has_sha256 = read_sha256(input, c->model_sha256);
+        return map_input(fd, input, &c->model, err);
+    }
+    if (strncmp(name, "statistics/", 11) == 0) {
+        return map_input(fd, input, &c->statistics, err);
     }
     if (strcmp(role, "calibration") == 0) {
         c->calibration[c->n_calibration++] = file;
@@ -202,6 +224,8 @@ static enum qd_code run_job(struct child *c, struct qd_error *err)
                          .release_ctx = c,
                          .calibration = c->calibration_reader,
                          .validation = c->validation_reader,
+                         .statistics = c->statistics,
+                         .model_sha256 = c->has_sha256 ? c->model_sha256 : NULL,
                          .threads = worker_threads_callback(c->threads),
                          .progress = {on_progress, c}};
     QD_TRY(take_table(c, &job, err));
@@ -263,6 +287,10 @@ static enum qd_code put_table(const struct child *c, enum worker_table_format fo
 static enum qd_code put_files(const struct child *c, struct qd_error *err)
 {
     QD_TRY(put_file(c, "model.qdq.onnx", c->artifact.data, c->artifact.size, err));
+    if (c->report->statistics.size > 0) {
+        QD_TRY(put_file(c, "statistics.qds", c->report->statistics.data,
+                        c->report->statistics.size, err));
+    }
     QD_TRY(put_json(c, "report.json", worker_report_json(c->report), err));
     QD_TRY(put_text(c, "report.txt", worker_report_text(c->report), err));
     QD_TRY(put_table(c, WORKER_TABLE_JSON, err));
@@ -311,14 +339,17 @@ static enum qd_code send_result(struct child *c, bool passed, struct qd_error *e
     if (code != QD_OK) {
         return code;
     }
-    json_t *frame = json_pack(
-        "{s:s, s:b, s:o, s:[o,o,o,o,o]}", "type", "result", "passed", passed, "summary",
-        summary_of(c->report), "artifacts",
-        artifact("model.qdq.onnx", "application/octet-stream"),
-        artifact("report.json", "application/json"),
-        artifact("report.txt", "text/plain; charset=utf-8"),
-        artifact("calibration.json", "application/json"),
-        artifact("calibration.csv", "text/csv; charset=utf-8"));
+    json_t *artifacts = json_pack("[o,o,o,o,o]",
+                                  artifact("model.qdq.onnx", "application/octet-stream"),
+                                  artifact("report.json", "application/json"),
+                                  artifact("report.txt", "text/plain; charset=utf-8"),
+                                  artifact("calibration.json", "application/json"),
+                                  artifact("calibration.csv", "text/csv; charset=utf-8"));
+    if (c->report->statistics.size > 0) {
+        json_array_append_new(artifacts, artifact("statistics.qds", "application/octet-stream"));
+    }
+    json_t *frame = json_pack("{s:s, s:b, s:o, s:o}", "type", "result", "passed", passed,
+                              "summary", summary_of(c->report), "artifacts", artifacts);
     code = worker_channel_send(&c->channel, frame, err);
     json_decref(frame);
     return code;

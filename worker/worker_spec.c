@@ -132,6 +132,8 @@ static const struct spec_field fields[] = {
     {"/calibration/bins", FIELD_INT, OPTION(bins), NULL, NULL},
     {"/calibration/holdout", FIELD_F64, OPTION(holdout), NULL, NULL},
     {"/calibration/max_samples", FIELD_S64, OPTION(max_samples), NULL, NULL},
+    {"/calibration/tail_length", FIELD_S64, OPTION(tail_length), NULL, NULL},
+    {"/verification/max_samples", FIELD_S64, OPTION(max_verification), NULL, NULL},
     {"/calibration/batch_size", FIELD_INT, OPTION(batch_size), NULL, NULL},
     {"/calibration/input_range", FIELD_WORD, 0, set_input_range,
      "calibrated, from_normalization"},
