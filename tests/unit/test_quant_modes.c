@@ -497,7 +497,8 @@ START_TEST(qc_quantize__mode__what_does_not_go_together_is_named)
     struct qd_bytes model = model_bytes(&t);
     qc_options_init(&options);
     ck_assert_int_eq(quantize(&t, model, &options, &artifact, &report), QD_INVALID);
-    ck_assert_str_eq(t.err.message, "calibration data are missing: mode static needs them");
+    ck_assert_str_eq(t.err.message, "calibration data are missing: mode static needs them, "
+                     "or the statistics of another run");
     options.mode = QC_MODE_DYNAMIC;
     options.gate_min_sqnr_db = 20;
     ck_assert_int_eq(quantize(&t, model, &options, &artifact, &report), QD_INVALID);
