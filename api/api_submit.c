@@ -222,7 +222,6 @@ static enum qd_code make_ready(struct api_request *request, struct submission *s
                                struct qd_error *err)
 {
     QD_TRY(api_upload_finish(s->upload, err));
-    QD_TRY(check_parts(s, err));
     if (s->config_size == 0) {
         s->config_size = 2;
         memcpy(s->config, "{}", 2);

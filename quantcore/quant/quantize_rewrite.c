@@ -192,20 +192,22 @@ enum qd_code qc_rewrite_set_int(struct qc_rewrite *r, struct qc_node *node, cons
     return QD_OK;
 }
 
-/* The DequantizeLinear that the model had around a constant. */
-static enum qd_code restore(struct qc_rewrite *r, const struct qc_imported_constant *c,
-                            const char *base, int *ret, struct qd_error *err)
+/* The DequantizeLinear that the model had around constant v makes it again, once for all of its
+ * readers. */
+static enum qd_code restore(struct qc_rewrite *r, const struct qc_imported_constant *c, int v,
+                            struct qd_error *err)
 {
     struct qc_node *n = NULL;
     struct qc_rewrite_step step = {.op = QC_OP_DEQUANTIZE_LINEAR,
-                                   .base = base,
                                    .n_inputs = c->zero_point >= 0 ? 3 : 2,
                                    .n_outputs = 1,
                                    .inputs = {c->code, c->scale, c->zero_point},
-                                   .outputs = {-1},
-                                   .suffix = {"_dequantized"}};
+                                   .outputs = {v}};
+    if (r->graph->values[v].constant == NULL) {
+        return QD_OK;
+    }
+    r->graph->values[v].constant = NULL;
     QD_TRY(qc_rewrite_add(r, &step, &n, err));
-    *ret = step.outputs[0];
     return c->axis >= 0 ? qc_rewrite_set_int(r, n, "axis", c->axis, err) : QD_OK;
 }
 
@@ -217,10 +219,9 @@ enum qd_code qc_rewrite_copy(struct qc_rewrite *r, int i, const int *inputs, str
     QD_TRY(qd_arena_copy(r->arena, inputs, (size_t)from->n_inputs * sizeof(int), &own, err));
     for (int k = 0; k < from->n_inputs; k++) {
         const struct qc_imported_constant *c =
-            own[k] == from->inputs[k] ? qc_import_constant(r->options.import, r->old, own[k])
-                                      : NULL;
+            qc_import_constant(r->options.import, r->old, inputs[k]);
         if (c != NULL) {
-            QD_TRY(restore(r, c, r->old->values[own[k]].name, &own[k], err));
+            QD_TRY(restore(r, c, inputs[k], err));
         }
     }
     QD_TRY(qc_graph_add_node(r->graph, from->name, from->op, 0, from->n_outputs, &n, err));

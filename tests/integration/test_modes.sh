@@ -1,0 +1,83 @@
+#!/bin/bash
+# The modes without calibration, by command and over HTTP: nothing but a model goes in, a file of
+# less than a third comes out, which runs. usage: tests/integration/test_modes.sh [BINARY]
+set -uo pipefail
+export LC_ALL=C
+name=test_modes
+binary=${1:-build/quantd}
+model=examples/fashion-mnist/model.onnx
+. "$(dirname "$0")/../lib/service.sh"
+
+grey_images 40 > "$work/images"
+: > "$work/body"
+size() { stat -c %s "$1"; }
+
+# ---- the command ----------------------------------------------------------------------------
+for mode in weight_only dynamic; do
+    echo "{\"mode\":\"$mode\"}" > "$work/$mode.json"
+    for threads in 1 2; do
+        timeout 60 "$binary" quantize $model --config "$work/$mode.json" --threads $threads \
+            --output "$work/$mode.$threads" > "$work/text" 2>&1
+        same "$mode: exit" 0 $?
+    done
+    same "$mode: no data" "mode $mode, without calibration, verified on 0 samples" \
+        "$(sed -n 2p "$work/text")"
+    cmp "$work/$mode.1/model.qdq.onnx" "$work/$mode.2/model.qdq.onnx"
+    same "$mode: bytes of 1 and 2 threads" 0 $?
+    share=$((100 * $(size "$work/$mode.1/model.qdq.onnx") / $(size $model)))
+    [ $share -le 30 ]
+    same "$mode: $share % of the f32 file" 0 $?
+    holds "$mode: report" "$work/$mode.1/report.json" "\"mode\": \"$mode\""
+    # Data that are given verify; a gate needs them.
+    echo "{\"mode\":\"$mode\",\"gate\":{\"min_sqnr_db\":5}}" > "$work/gate.json"
+    timeout 60 "$binary" quantize $model --config "$work/gate.json" --output "$work/gate" \
+        > "$work/text" 2>&1
+    same "$mode: gate without data" 3 $?
+    holds "$mode: says why" "$work/text" 'a gate needs data'
+    timeout 60 "$binary" quantize $model --config "$work/gate.json" \
+        --validation "$work/images" --output "$work/gate" > "$work/text" 2>&1
+    same "$mode: gate with data" 0 $?
+    holds "$mode: what was measured" "$work/text" 'output .*SQNR [0-9.]+ dB'
+    # An artifact is a network like any other: its own integer weights stay.
+    timeout 60 "$binary" quantize "$work/$mode.1/model.qdq.onnx" --config "$work/weight_only.json" \
+        --output "$work/again" > "$work/text" 2>&1
+    rc=$?
+    if [ $mode = weight_only ]; then
+        same "$mode again: exit" 0 $rc
+        cmp "$work/$mode.1/model.qdq.onnx" "$work/again/model.qdq.onnx"
+        same "$mode again: the same bytes" 0 $?
+    else
+        same "$mode again: exit" 3 $rc
+        holds "$mode again: why" "$work/text" 'nothing in the network can be quantized'
+    fi
+done
+echo '{"mode":"static"}' > "$work/static.json"
+timeout 60 "$binary" quantize $model --config "$work/static.json" --output "$work/none" \
+    > "$work/text" 2>&1
+same 'static without data: exit' 3 $?
+holds 'static without data: why' "$work/text" 'calibration data are missing'
+
+# ---- the service ----------------------------------------------------------------------------
+start
+for mode in weight_only dynamic; do
+    ask -F "config={\"name\":\"net\",\"mode\":\"$mode\"};type=application/json" \
+        -F "model=@$model" "$url/v1/jobs"
+    same "$mode: submitted" 201 "$status"
+    id=$(text id)
+    await "$id"
+    same "$mode: state" succeeded "$state"
+    ask "$url/v1/jobs/$id/artifacts/model.qdq.onnx"
+    same "$mode: download" 200 "$status"
+    cmp "$work/body" "$work/$mode.1/model.qdq.onnx"
+    same "$mode: the command's bytes" 0 $?
+    ask "$url/v1/jobs/$id/report"
+    holds "$mode: report" "$work/body" "\"mode\": *\"$mode\""
+done
+ask -F "model=@$model" "$url/v1/jobs"
+same 'static without data: status' 400 "$status"
+holds 'static without data: detail' "$work/body" "part .calibration. is missing"
+ask -F 'config={"mode":"int4"};type=application/json' -F "model=@$model" "$url/v1/jobs"
+same 'unknown mode: status' 422 "$status"
+holds 'unknown mode: detail' "$work/body" 'allowed: static, weight_only, dynamic'
+end TERM
+report
