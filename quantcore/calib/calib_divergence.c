@@ -226,6 +226,12 @@ static enum qd_code init_spread(struct divergence_search *s, struct qd_error *er
 /* ---- the search ------------------------------------------------------------------------------
  */
 
+/* In millionths, as candidates are counted: 0.9 and 1.1 are equally far. */
+static int64_t distance_from_one(double r)
+{
+    return llround(fabs(r - 1) * 1e6);
+}
+
 static void choose(struct divergence_search *s, const struct qc_search *search, double lo,
                    double hi, struct qc_range *ret)
 {
@@ -240,7 +246,7 @@ static void choose(struct divergence_search *s, const struct qc_search *search, 
         qc_candidate_qparams(s->symmetric, from, to, &params);
         double d = search->form == QC_FORM_SPREAD ? spread_divergence(s, &params)
                                                   : levels_divergence(s, &params);
-        bool nearer = fabs(r - 1) < fabs(best_ratio - 1);
+        bool nearer = distance_from_one(r) < distance_from_one(best_ratio);
         if (d < best || (d <= best && nearer)) {
             best = d;
             best_ratio = r;

@@ -134,10 +134,10 @@ enum qd_code qc_calibrate(const struct qc_tensor_statistics *t, enum qc_calibrat
 {
     struct qc_range range = {t->min, t->max, 1, 0, 0, true};
     if (calibrator == QC_CALIB_AUTO) {
-        return qd_fail(
-            err, QD_INVALID,
-            "calibrator 'auto' is a list of recipes for the whole network, it gives no "
-            "range of tensor '%s'",
+        return qd_fail_on(
+            err, QD_INVALID, t->name,
+            "calibrator 'auto' is a list of recipes for the whole network, it gives "
+            "no range of tensor '%s'",
             t->name);
     }
     QD_TRY(check_search(search, err));

@@ -125,7 +125,8 @@ int naive_best(const struct naive *s, const double *divergence)
 {
     int best = s->n_candidates - 1;
     for (int i = s->n_candidates - 2; i >= 0; i--) {
-        double nearer = fabs(naive_ratio(s, best) - 1) - fabs(naive_ratio(s, i) - 1);
+        double nearer = round(1e6 * fabs(naive_ratio(s, best) - 1)) -
+                        round(1e6 * fabs(naive_ratio(s, i) - 1));
         if (divergence[i] < divergence[best] ||
             (divergence[i] <= divergence[best] && nearer > 0)) {
             best = i;
