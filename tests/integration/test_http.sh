@@ -92,6 +92,9 @@ test_operations() {
     ask "$url/openapi.json"
     same openapi 200 "$status"
     holds openapi "$work/body" '"openapi": "3\.1'
+    same 'the document has the paths of the code' \
+        "$(grep -ohE '\.pattern = "[^"]+"' api/*.c | cut -d'"' -f2 | sort -u)" \
+        "$(sed -nE 's/^  "(\/[^"]*)": \{$/\1/p' "$work/body" | sort -u)"
     ask -H 'X-Request-Id: build-17.a' -H 'traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' "$url/livez"
     holds 'request id of the client' "$work/head" '^x-request-id: build-17\.a'
     holds traceparent "$work/head" '^traceparent: 00-0af7'
