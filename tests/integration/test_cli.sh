@@ -142,9 +142,9 @@ echo '{"preprocess":{"scale":0.00392156862745098}}' > "$work/job.json"
 out="$work/results"
 quantize=(quantize $example --config "$work/job.json" --calibration "$work/images" --output "$out")
 expect 0 'calibrated on 16 samples, verified on 4 held back' "${quantize[@]}"
-same files 'SHA256SUMS calibration.csv calibration.json model.qdq.onnx report.json' "$(LC_ALL=C ls -A "$out" | xargs)"
+same files 'SHA256SUMS calibration.csv calibration.json model.qdq.onnx report.json statistics.qds' "$(LC_ALL=C ls -A "$out" | xargs)"
 same 'SHA256SUMS hold' 0 "$(cd "$out" && sha256sum --quiet -c SHA256SUMS > /dev/null 2>&1; echo $?)"
-same 'SHA256SUMS hold every file' 4 "$(wc -l < "$out/SHA256SUMS")"
+same 'SHA256SUMS hold every file' 5 "$(wc -l < "$out/SHA256SUMS")"
 expect 0 '^carries QuantizeLinear already$' inspect "$out/model.qdq.onnx"
 first=$(sha256sum < "$out/model.qdq.onnx")
 echo old > "$out/report.json"
