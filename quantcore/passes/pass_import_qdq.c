@@ -386,6 +386,30 @@ static bool take_output_name(struct strip *s, int x, int output)
     return true;
 }
 
+/* Tools leave a Relu out in front of codes that begin at 0: the ends of the codes are part of
+ * what the network computes. x_read is the tensor that QuantizeLinear reads. */
+static void keep_saturation(struct strip *s, int x_read, const struct qc_qparams *pair)
+{
+    static const int ops[] = {QC_OP_CONV, QC_OP_GEMM, QC_OP_MATMUL, QC_OP_ADD,
+                              QC_OP_SUB,  QC_OP_MUL,  QC_OP_DIV,    QC_OP_BATCH_NORMALIZATION};
+    int producer = s->g->values[x_read].producer;
+    if (producer < 0 || s->uses[x_read] != 1 || s->is_output[x_read]) {
+        return; /* others read what is not saturated */
+    }
+    struct qc_clamp *c = &s->g->nodes[producer].clamp;
+    float lo = pair->scale * (float)(qc_code_min(pair) - pair->zero_point);
+    float hi = pair->scale * (float)(qc_code_max(pair) - pair->zero_point);
+    for (size_t i = 0; i < QD_COUNT_OF(ops); i++) {
+        if (s->g->nodes[producer].op == ops[i]) {
+            float old_lo = c->present ? c->lo : -INFINITY;
+            float old_hi = c->present ? c->hi : INFINITY;
+            c->present = true;
+            c->lo = fminf(fmaxf(old_lo, lo), hi);
+            c->hi = fmaxf(fminf(old_hi, hi), lo);
+        }
+    }
+}
+
 static void strip_quantize(struct strip *s, struct qc_node *n)
 {
     struct qc_qparams pair;
@@ -409,6 +433,7 @@ static void strip_quantize(struct strip *s, struct qc_node *n)
         known = NULL;
         x = output;
     }
+    keep_saturation(s, n->inputs[0], &pair);
     s->import->n_pairs += known == NULL;
     s->import->pair[x] = pair;
     s->alias[code] = x; /* the DequantizeLinear behind sees that its codes are gone */

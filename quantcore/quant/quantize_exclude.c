@@ -170,7 +170,7 @@ const char *qc_automatic_exclusion(const struct qc_node *n)
         {"Softmax", "automatic: softmax, its output needs more than 256 steps"},
         {"LogSoftmax", "automatic: softmax, its output needs more than 256 steps"},
         {"BatchNormalization",
-         "automatic: normalisation (not folded: no Conv or Gemm before it)"},
+         "automatic: normalisation (no Conv or Gemm before it to fold it into)"},
         {"LayerNormalization", "automatic: normalisation"},
         {"InstanceNormalization", "automatic: normalisation"},
         {"GroupNormalization", "automatic: normalisation"},

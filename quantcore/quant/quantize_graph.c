@@ -89,7 +89,8 @@ static void find_readers(struct qc_builder *b)
 static bool clamp_is_implied(const struct qc_builder *b, int i, const struct qc_clamp *clamp)
 {
     int v = b->old->nodes[i].outputs[0];
-    if (!b->plan->integer[i] || b->plan->group[v] < 0 || b->read_as_f32[v]) {
+    bool quantized = b->plan->integer[i] || (v >= 0 && qc_plan_is_imported(b->plan, v));
+    if (!quantized || b->plan->group[v] < 0 || b->read_as_f32[v]) {
         return false;
     }
     const struct qc_qparams *p = &b->pairs[v];

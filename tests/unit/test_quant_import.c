@@ -205,6 +205,27 @@ START_TEST(passes_run_import__quantized_conv__f32_conv_and_its_pairs)
 }
 END_TEST
 
+/* BatchNormalization whose Relu was left out, as its codes begin at 0 (zero point 0); and one
+ * that somebody reads without codes. */
+START_TEST(import_activations__codes_from_zero__saturate_as_a_relu)
+{
+    int x = tg_input(&t, "x", 4, -1, 1, 2, 2);
+    int one = tg_floats(&t, "one", 1, 0, 1, 1);
+    int a = tg_node(&t, "bn", QC_OP_BATCH_NORMALIZATION, 5, x, one, one, one, one);
+    int b = tg_node(&t, "add", QC_OP_ADD, 2, x, x);
+    tg_output(&t, tg_node(&t, "cat", QC_OP_CONCAT, 3, fake_quant("a", a, QC_U8, 0.1f, 0),
+                          fake_quant("b", b, QC_U8, 0.1f, 0), b));
+    tg_attr_int(&t, "axis", 1);
+    run_passes();
+    ck_assert_int_eq(t.g->n_nodes, 3);
+    ck_assert(t.g->nodes[0].clamp.present && t.g->nodes[0].clamp.lo == 0);
+    ck_assert(t.g->nodes[0].clamp.hi == 0.1f * 255);
+    ck_assert(!t.g->nodes[1].clamp.present);
+    quantize(); /* QuantizeLinear saturates by itself */
+    ck_assert(!new_node("bn")->clamp.present);
+}
+END_TEST
+
 START_TEST(passes_run_import__f32_network__nothing)
 {
     int x = tg_input(&t, "x", 2, 1, 3);
@@ -641,6 +662,7 @@ Suite *test_quant_import_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, passes_run_import__quantized_conv__f32_conv_and_its_pairs);
+    tcase_add_test(tc, import_activations__codes_from_zero__saturate_as_a_relu);
     tcase_add_test(tc, passes_run_import__f32_network__nothing);
     tcase_add_loop_test(tc, passes_run_import__bad_scale__named, 0, 4);
     tcase_add_test(tc, import_activations__pair_of_two_scales__stays);
