@@ -54,7 +54,10 @@ const card = (title, value, note) =>
 function cards(summary) {
   const output = summary.outputs?.[0] ?? {};
   const size = summary.bytes ?? {};
-  const list = [card("SQNR against f32", decibel(output.sqnr_db), `cosine ${decimal(output.cosine, 6)}`)];
+  const list = [];
+  if (typeof output.sqnr_db === "number") {
+    list.push(card("SQNR against f32", decibel(output.sqnr_db), `cosine ${decimal(output.cosine, 6)}`));
+  }
   if (typeof output.top1_agreement === "number") {
     list.push(card("top-1 agreement", percent(output.top1_agreement),
       typeof output.top5_agreement === "number" ? `top-5 ${percent(output.top5_agreement)}` : ""));
@@ -82,6 +85,16 @@ function outputsTable(outputs) {
       h("td", {class: "number"}, percent(o.top1_agreement)))))));
 }
 
+// Which data the numbers come from.
+function data(summary) {
+  const texts = [summary.mode ? `mode ${summary.mode}` : null,
+    summary.n_calibration > 0 ? `calibrated on ${summary.n_calibration} samples` : "without calibration",
+    summary.n_verification > 0
+      ? `verified on ${summary.n_verification} ${summary.verification_held_back ? "held back from them" : summary.n_calibration > 0 ? "others" : "samples"}`
+      : "not verified, so that no SQNR is known"];
+  return texts.filter((t) => t !== null).join(", ");
+}
+
 function result(job) {
   const summary = job.summary;
   if (!summary) return null;
@@ -89,9 +102,7 @@ function result(job) {
   return h("section", null,
     h("h2", null, "Result"), cards(summary), outputsTable(summary.outputs),
     summary.gate_passed === false ? notice("The job is below its gate.", "bad") : null,
-    h("p", {class: "note"},
-      `calibrated on ${summary.n_calibration ?? NONE} samples, verified on ` +
-      `${summary.n_verification ?? NONE} ${summary.verification_held_back ? "held back from them" : "others"}`),
+    h("p", {class: "note"}, data(summary)),
     warnings.length > 0
       ? h("details", {class: "warnings", open: warnings.length <= 3},
           h("summary", null, `${warnings.length} warning${warnings.length > 1 ? "s" : ""}`),

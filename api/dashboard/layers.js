@@ -38,7 +38,7 @@ function layerRow(layer, most) {
     h("td", {class: "layer"}, layer.node,
       layer.reason ? h("small", {class: "reason"}, layer.reason) : null),
     h("td", {class: "operator"}, layer.op ?? ""),
-    h("td", null, h("span", {class: `precision ${layer.precision === "int8" ? "int8" : "float"}`}, layer.precision ?? NONE)),
+    h("td", null, h("span", {class: `precision ${layer.precision === "f32" ? "float" : "int8"}`}, (layer.precision ?? NONE).replaceAll("_", " "))),
     sqnrCell(layer.local_sqnr_db, most), sqnrCell(layer.cumulative_sqnr_db, most),
     number(decimal(layer.cosine, 6)), number(decimal(layer.max_abs_error, 4)));
 }
@@ -71,7 +71,7 @@ export function layersTable(data) {
     return th;
   }));
   paint();
-  const floats = layers.filter((l) => l.precision !== "int8").length;
+  const floats = layers.filter((l) => l.precision === "f32").length;
   return h("section", null, h("h2", null, "Layers"),
     h("p", {class: "note"}, `${layers.length} layers, ${floats} of them left in f32; the worst by local SQNR first. ` +
       "Local: the layer alone, with exact inputs. Cumulative: with all layers before it."),
