@@ -4,6 +4,10 @@
 
 #include "quantcore/qc_pipeline.h"
 
+#define MOST_ENTROPY    0.97 /* squeezenet: 0.999 given 0..1 for -123..151, 0.2 given the right */
+#define LEAST_CLASSES   10
+#define LEAST_UNCERTAIN 4    /* samples */
+
 static const char *producer_type(const struct qc_graph *g, int value)
 {
     int n = g->values[value].producer;
@@ -238,13 +242,39 @@ static enum qd_code warn_preprocessing(struct qc_pipeline *p, struct qd_error *e
     struct qc_report *r = p->report;
     for (int i = 0; p->sanity != NULL && i < qc_sanity_count(p->sanity); i++) {
         struct qc_sanity_row row = qc_sanity_row_at(p->sanity, i);
-        if (row.suspicious) {
+        if (row.suspicious && row.trained) {
             QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
                                    "preprocessing is probably wrong: input '%s' has values from %g "
                                    "to %g; behind '%s' they are spread by a factor of %.3g from, and "
                                    "lie %.3g deviations off, what BatchNormalization saw in "
                                    "training", row.input, row.min, row.max, row.node,
                                    exp2(row.spread), row.shift));
+        } else if (row.suspicious) {
+            QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
+                                   "preprocessing is perhaps wrong: the mean of input '%s' lies %.2g "
+                                   "deviations from zero, but '%s' has next to no bias, as if it was "
+                                   "trained on data around zero", row.input, row.offset, row.node));
+        }
+    }
+    return QD_OK;
+}
+
+/* Logits that hardly differ: the network does not react to what it is given. */
+static enum qd_code warn_uncertain(struct qc_pipeline *p, struct qd_error *err)
+{
+    struct qc_report *r = p->report;
+    int n = 0;
+    const struct qc_verify_output *outputs = qc_verify_outputs(p->verify, &n);
+    for (int i = 0; i < n; i++) {
+        const struct qc_verify_output *o = &outputs[i];
+        const struct qc_value *v = &p->graph->values[p->graph->outputs[o->output].value];
+        double entropy = o->n > 0 ? o->entropy / (double)o->n : 0;
+        if (o->is_classifier && o->n >= LEAST_UNCERTAIN && entropy > MOST_ENTROPY &&
+            qc_shape_elements(&v->shape) >= LEAST_CLASSES) {
+            QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
+                                   "preprocessing is probably wrong: in output '%s' of the f32 "
+                                   "network all classes are nearly as likely (%.2f %% of the most "
+                                   "possible entropy)", v->name, 100 * entropy));
         }
     }
     return QD_OK;
@@ -254,9 +284,11 @@ static enum qd_code add_warnings(struct qc_pipeline *p, struct qd_error *err)
 {
     struct qc_report *r = p->report;
     size_t n_looked = p->sanity != NULL ? (size_t)qc_sanity_count(p->sanity) : 0;
-    size_t most = 3 * (size_t)r->n_layers + 2 * (size_t)r->n_calibration_rows + n_looked;
+    size_t most = 3 * (size_t)r->n_layers + 2 * (size_t)r->n_calibration_rows + n_looked +
+                  (size_t)r->n_outputs;
     QD_TRY(qd_arena_array(p->arena, most, sizeof(*r->warnings), &r->warnings, err));
     QD_TRY(warn_preprocessing(p, err));
+    QD_TRY(warn_uncertain(p, err));
     for (int i = 0; i < r->n_layers; i++) {
         QD_TRY(warn_layer(p, &r->layers[i], err));
     }

@@ -14,6 +14,8 @@ struct first_conv {
     double *sum, *squares;
     uint64_t count; /* a channel */
     double min, max;
+    double input_sum, input_squares;
+    uint64_t n_input;
 };
 
 struct qc_sanity {
@@ -42,7 +44,7 @@ enum qd_code qc_sanity_new(const struct qc_graph *g, struct qd_arena *arena,
     for (int i = 0; i < g->n_nodes; i++) {
         const struct qc_node *n = &g->nodes[i];
         int input = n->op == QC_OP_CONV ? graph_input(g, n->inputs[0]) : -1;
-        if (input < 0 || n->trained_mean == NULL) {
+        if (input < 0 || qc_node_constant(g, n, 1) == NULL) {
             continue;
         }
         struct first_conv *c = &s->convs[s->n++];
@@ -98,7 +100,10 @@ static enum qd_code add_sample(struct first_conv *c, const float *x, struct qd_a
     for (size_t i = 0; i < n; i++) {
         c->min = fmin(c->min, (double)x[i]);
         c->max = fmax(c->max, (double)x[i]);
+        c->input_sum += (double)x[i];
+        c->input_squares += (double)x[i] * (double)x[i];
     }
+    c->n_input += n;
     QD_TRY(evaluate(c, x, arena, &y, err));
     const float *data = y->data;
     size_t inner = qc_shape_elements(&y->shape) / (size_t)c->n_channels;
@@ -149,26 +154,46 @@ static double median(double *x, int n)
     return n > 0 ? x[n / 2] : 0;
 }
 
+/* Standard deviation of channel k's response. */
+static double deviation(const struct first_conv *c, int k, double *ret_mean)
+{
+    double count = (double)c->count;
+    *ret_mean = c->sum[k] / count;
+    return sqrt(fmax(c->squares[k] / count - *ret_mean * *ret_mean, 0));
+}
+
 /* shift[] and spread[] of the channels that count; returns their number. */
 static int compare(const struct first_conv *c, double *shift, double *spread)
 {
     const struct qc_node *n = &c->g->nodes[c->node];
-    double largest = 0;
+    double largest = 0, mean = 0;
     int used = 0;
     for (int k = 0; k < c->n_channels; k++) {
         largest = fmax(largest, (double)n->trained_std[k]);
     }
     for (int k = 0; k < c->n_channels; k++) {
-        double gamma = (double)n->trained_std[k], count = (double)c->count;
-        double mean = c->sum[k] / count;
-        double variance = c->squares[k] / count - mean * mean;
+        double gamma = (double)n->trained_std[k], std = deviation(c, k, &mean);
         if (gamma > LEAST_GAMMA * largest) {
             shift[used] = fabs(mean - (double)n->trained_mean[k]) / gamma;
-            spread[used] = fabs(log2(sqrt(fmax(variance, 0)) / gamma + 1e-9));
+            spread[used] = fabs(log2(std / gamma + 1e-9));
             used++;
         }
     }
     return used;
+}
+
+static void look_at_bias(const struct first_conv *c, double *room, struct qc_sanity_row *row)
+{
+    const struct qc_tensor *bias = qc_node_constant(c->g, &c->g->nodes[c->node], 2);
+    double n = (double)c->n_input, mean = c->input_sum / n, ignored = 0;
+    for (int k = 0; k < c->n_channels; k++) {
+        double b = bias != NULL ? fabs(qc_tensor_f64(bias, (size_t)k)) : 0;
+        room[k] = b / (deviation(c, k, &ignored) + 1e-30);
+    }
+    row->bias = median(room, c->n_channels);
+    row->offset = fabs(mean) / (sqrt(fmax(c->input_squares / n - mean * mean, 0)) + 1e-30);
+    row->suspicious = bias != NULL && row->bias < QC_SANITY_BIAS &&
+                      row->offset > QC_SANITY_OFFSET;
 }
 
 struct qc_sanity_row qc_sanity_row_at(const struct qc_sanity *s, int i)
@@ -177,15 +202,18 @@ struct qc_sanity_row qc_sanity_row_at(const struct qc_sanity *s, int i)
     const struct qc_graph *g = c->g;
     struct qc_sanity_row row = {.input = g->values[g->inputs[c->input].value].name,
                                 .node = g->nodes[c->node].name,
+                                .trained = g->nodes[c->node].trained_mean != NULL,
                                 .min = c->min,
                                 .max = c->max};
     double *room = calloc(2 * (size_t)c->n_channels, sizeof(*room));
-    if (room != NULL && s->n_samples >= QC_SANITY_LEAST) {
+    if (room != NULL && s->n_samples >= QC_SANITY_LEAST && row.trained) {
         int used = compare(c, room, room + c->n_channels);
         row.shift = median(room, used);
         row.spread = median(room + c->n_channels, used);
+        row.suspicious = row.shift > QC_SANITY_SHIFT || row.spread > QC_SANITY_SPREAD;
+    } else if (room != NULL && s->n_samples >= QC_SANITY_LEAST) {
+        look_at_bias(c, room, &row);
     }
     free(room);
-    row.suspicious = row.shift > QC_SANITY_SHIFT || row.spread > QC_SANITY_SPREAD;
     return row;
 }

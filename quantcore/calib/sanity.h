@@ -7,7 +7,11 @@
  *     shift  = |mean - beta| / |gamma|          right preprocessing <= 0.12, wrong up to 198
  *     spread = |log2(deviation / |gamma|)|      right preprocessing <= 0.30, wrong 0.87 to 7.9
  * (0..255 for 0..1, 0..1 for -1..1, mean or deviation of another recipe). Swapped colours stay
- * below both limits: nothing here sees them. */
+ * below both limits: nothing here sees them.
+ *
+ * A first convolution without a BatchNormalization tells less. If its bias is next to nothing
+ * beside its response, it was trained on data around zero (squeezenet: 0.006); an input whose mean
+ * lies more than a deviation from zero then lacks the subtraction of a mean. */
 #ifndef QC_SANITY_H
 #define QC_SANITY_H
 
@@ -17,6 +21,8 @@
 #define QC_SANITY_LEAST   8    /* below, nothing is said */
 #define QC_SANITY_SHIFT   0.5
 #define QC_SANITY_SPREAD  0.7
+#define QC_SANITY_BIAS    0.02 /* median |bias| / deviation of the response */
+#define QC_SANITY_OFFSET  1.0  /* |mean| / deviation of the input */
 
 struct qc_sanity; /* in the arena */
 
@@ -29,7 +35,9 @@ QD_MUST_CHECK enum qd_code qc_sanity_sample(struct qc_sanity *s, const float *co
 int qc_sanity_count(const struct qc_sanity *s); /* convolutions compared */
 struct qc_sanity_row {
     const char *input, *node;
+    bool trained;         /* there is a BatchNormalization to compare with */
     double shift, spread; /* medians, see above; 0 before QC_SANITY_LEAST samples */
+    double bias, offset;  /* without one */
     double min, max;      /* of the input in these samples */
     bool suspicious;
 };

@@ -127,3 +127,24 @@ double qc_wilson95(uint64_t hits, uint64_t n)
     double count = (double)n, p = (double)hits / count;
     return z / (1 + z * z / count) * sqrt(p * (1 - p) / count + z * z / (4 * count * count));
 }
+
+double qc_entropy_share(const float *x, size_t n)
+{
+    double sum = 0, most = -INFINITY, entropy = 0;
+    bool probabilities = true;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)x[i];
+        most = fmax(most, (double)x[i]);
+        probabilities = probabilities && x[i] >= 0;
+    }
+    probabilities = probabilities && fabs(sum - 1) < 1e-3;
+    double total = 0;
+    for (size_t i = 0; !probabilities && i < n; i++) {
+        total += exp((double)x[i] - most);
+    }
+    for (size_t i = 0; i < n; i++) {
+        double p = probabilities ? (double)x[i] / sum : exp((double)x[i] - most) / total;
+        entropy -= p > 0 ? p * log(p) : 0;
+    }
+    return entropy / log((double)n);
+}

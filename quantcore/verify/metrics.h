@@ -42,4 +42,9 @@ bool qc_in_topk(const float *x, size_t n, size_t c, size_t k);
 /* Half width of the 95 % Wilson score interval of `hits` out of n trials; NAN for n = 0. */
 double qc_wilson95(uint64_t hits, uint64_t n);
 
+/* Entropy of a classifier's output as a share of the most possible, ln n: 1 when all n >= 2 classes
+ * are equally likely. The output is taken as probabilities when it looks like them (none negative,
+ * sum within 1e-3 of 1), else as logits. */
+double qc_entropy_share(const float *x, size_t n);
+
 #endif

@@ -9,6 +9,7 @@ struct verify_slot {
     struct qc_metric *local, *cumulative; /* a layer each */
     struct qc_metric *output;             /* an output each */
     uint8_t *agree1, *agree5, *right_f32, *right_int8;
+    double *entropy;
     bool labelled;
 };
 
@@ -158,6 +159,7 @@ static enum qd_code new_slot(const struct qc_verify *v, struct verify_slot *s,
     QD_TRY(qd_arena_array(arena, layers, sizeof(*s->local), &s->local, err));
     QD_TRY(qd_arena_array(arena, layers, sizeof(*s->cumulative), &s->cumulative, err));
     QD_TRY(qd_arena_array(arena, outputs, sizeof(*s->output), &s->output, err));
+    QD_TRY(qd_arena_array(arena, outputs, sizeof(double), &s->entropy, err));
     QD_TRY(qd_arena_array(arena, outputs, 1, &s->agree1, err));
     QD_TRY(qd_arena_array(arena, outputs, 1, &s->agree5, err));
     QD_TRY(qd_arena_array(arena, outputs, 1, &s->right_f32, err));
@@ -277,6 +279,7 @@ static void compare_output(const struct qc_verify *v, struct verify_thread *t,
     s->labelled = label >= 0;
     if (v->outputs[i].is_classifier) {
         size_t best = qc_top1(y, n), expected = qc_top1(x, n);
+        s->entropy[i] = qc_entropy_share(x, n);
         s->agree1[i] = best == expected;
         s->agree5[i] = qc_in_topk(x, n, best, 5);
         s->right_f32[i] = label >= 0 && expected == (size_t)label;
@@ -324,6 +327,7 @@ static void merge_slot(struct qc_verify *v, struct verify_slot *s)
         qc_metric_merge(&o->metric, &s->output[i]);
         s->output[i] = (struct qc_metric){0};
         o->n++;
+        o->entropy += s->entropy[i];
         o->agree1 += s->agree1[i];
         o->agree5 += s->agree5[i];
         o->n_labelled += s->labelled && o->is_classifier ? 1 : 0;

@@ -26,6 +26,7 @@ struct qc_verify_output {
     struct qc_metric metric;
     bool is_classifier;         /* [1, classes], classes >= 2 */
     uint64_t n, agree1, agree5; /* samples; same class first / artifact's first among f32's 5 */
+    double entropy;             /* sum over samples of f32's qc_entropy_share */
     uint64_t n_labelled, right_f32, right_int8;
 };
 

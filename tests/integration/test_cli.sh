@@ -155,6 +155,30 @@ expect 0 'calibrated on 16 ' "${quantize[@]}" --threads 1
 same 'the same bytes again' "$first" "$(sha256sum < "$out/model.qdq.onnx")"
 expect 0 'calibrated on 20 ' "${quantize[@]}" --calibration "$work/more"
 
+# --- statistics: parts add up to the whole, and take the place of calibration
+part=(quantize $example --config "$work/job.json" --validation "$work/more")
+expect 0 '' "${part[@]}" --calibration "$work/images" --output "$work/part1"
+expect 0 '' "${part[@]}" --calibration "$work/more" --output "$work/part2" --threads 1
+expect 0 'calibrated on 25 ' "${part[@]}" --calibration "$work/images" --calibration "$work/more" --output "$work/whole"
+merged="$work/merged.qds"
+expect 0 ', 25 samples, ' statistics merge "$work/part2/statistics.qds" "$work/part1/statistics.qds" --output "$merged"
+same 'merged statistics' "$(sha256sum < "$work/whole/statistics.qds")" "$(sha256sum < "$merged")"
+expect 0 'calibrated on 25 ' quantize $example --statistics "$merged" --output "$work/derived"
+same 'artifact from statistics' "$(sha256sum < "$work/whole/model.qdq.onnx")" "$(sha256sum < "$work/derived/model.qdq.onnx")"
+echo '{"calibration":{"calibrator":"minmax"},"preprocess":{"scale":0.00392156862745098}}' > "$work/minmax.json"
+expect 0 'verified on 5 given' "${part[@]}" --config "$work/minmax.json" --statistics "$merged" --output "$work/derived"
+expect 0 '' "${part[@]}" --config "$work/minmax.json" --calibration "$work/images" --calibration "$work/more" --output "$work/whole"
+same 'another calibrator' "$(sha256sum < "$work/whole/model.qdq.onnx")" "$(sha256sum < "$work/derived/model.qdq.onnx")"
+expect 3 'statistics are of another model' quantize $nets/relu_net.onnx --statistics "$merged" --output "$work/none"
+absent "$work/none"
+head -c 9000 "$merged" > "$work/short.qds"
+expect 3 'ends early' quantize $example --statistics "$work/short.qds" --output "$work/none"
+expect 3 'statistics 2 of 2: .*ends early' statistics merge "$merged" "$work/short.qds" --output "$work/none"
+absent "$work/none"
+expect 0 '^model sha256:[0-9a-f]{64}, 25 samples, ' statistics show "$merged"
+expect 2 'usage' statistics merge "$merged"
+expect 2 'usage' statistics
+
 # A failed gate is a failure whose report and artifact can be looked at.
 echo '{"preprocess":{"scale":0.00392156862745098},"gate":{"min_sqnr_db":99}}' > "$work/gate.json"
 expect 1 'gate|99' quantize $example --config "$work/gate.json" --calibration "$work/images" --output "$work/gate"

@@ -64,6 +64,20 @@ START_TEST(wilson__known_case__literature_value)
 }
 END_TEST
 
+START_TEST(entropy_share__probabilities_and_logits__as_defined)
+{
+    const float even[4] = {0.25f, 0.25f, 0.25f, 0.25f}, sure[4] = {0, 1, 0, 0};
+    const float same[4] = {7, 7, 7, 7}, logits[2] = {0, 2}, large[3] = {5000, 0, -5000};
+    double p = 1 / (1 + exp(2.0));
+    ck_assert_double_eq_tol(qc_entropy_share(even, 4), 1, 1e-12);
+    ck_assert_double_eq_tol(qc_entropy_share(same, 4), 1, 1e-12);
+    ck_assert_double_eq_tol(qc_entropy_share(sure, 4), 0, 1e-12);
+    ck_assert_double_eq_tol(qc_entropy_share(large, 3), 0, 1e-12);
+    ck_assert_double_eq_tol(qc_entropy_share(logits, 2),
+                            -(p * log(p) + (1 - p) * log(1 - p)) / log(2.0), 1e-12);
+}
+END_TEST
+
 Suite *test_metrics_suite(void)
 {
     Suite *s = suite_create("metrics");
@@ -73,6 +87,7 @@ Suite *test_metrics_suite(void)
     tcase_add_test(tc, add__nhwc_codes_against_plain_f32__dequantized_and_saturation_counted);
     tcase_add_test(tc, topk__ties__first_wins);
     tcase_add_test(tc, wilson__known_case__literature_value);
+    tcase_add_test(tc, entropy_share__probabilities_and_logits__as_defined);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -93,15 +93,30 @@ START_TEST(sanity__other_scale_or_mean__suspicious_by_how_much)
 }
 END_TEST
 
-START_TEST(sanity__few_samples_or_no_batch_normalization__nothing_said)
+START_TEST(sanity__few_samples__nothing_said)
 {
     struct tg t;
-    struct qc_sanity *s = NULL;
     build(&t);
     ck_assert(!look(&t, 7, 255, 0).suspicious);
-    t.g->nodes[0].trained_mean = NULL;
-    ck_assert_int_eq(qc_sanity_new(t.g, &t.arena, &s, &t.err), QD_OK);
-    ck_assert_int_eq(qc_sanity_count(s), 0);
+    tg_done(&t);
+}
+END_TEST
+
+START_TEST(sanity__no_batch_normalization__a_missing_mean_is_seen)
+{
+    struct tg t;
+    build(&t);
+    t.g->nodes[0].trained_mean = t.g->nodes[0].trained_std = NULL;
+    struct qc_sanity_row row = look(&t, 8, 1, 0);
+    ck_assert(!row.trained && !row.suspicious); /* its bias is no small one */
+    ck_assert_double_gt(row.bias, QC_SANITY_BIAS);
+    for (int c = 0; c < C; c++) {
+        ((float *)qc_node_constant(t.g, &t.g->nodes[0], 2)->data)[c] = 0.01f;
+    }
+    row = look(&t, 8, 255, 0);
+    ck_assert(row.suspicious);
+    ck_assert_double_eq_tol(row.offset, sqrt(3), 0.1);
+    ck_assert(!look(&t, 8, 255, -120).suspicious);
     tg_done(&t);
 }
 END_TEST
@@ -113,7 +128,8 @@ Suite *test_sanity_suite(void)
     TCase *c = tcase_create("sanity");
     tcase_add_test(c, sanity__data_as_in_training__not_suspicious);
     tcase_add_test(c, sanity__other_scale_or_mean__suspicious_by_how_much);
-    tcase_add_test(c, sanity__few_samples_or_no_batch_normalization__nothing_said);
+    tcase_add_test(c, sanity__few_samples__nothing_said);
+    tcase_add_test(c, sanity__no_batch_normalization__a_missing_mean_is_seen);
     suite_add_tcase(s, c);
     return s;
 }
