@@ -78,7 +78,10 @@ static enum qd_code merge_tensor(const struct qc_tensor_statistics *a,
     *ret = *a;
     ret->min = fmin(a->min, b->min);
     ret->max = fmax(a->max, b->max);
-    ret->count = a->count + b->count;
+    if (__builtin_add_overflow(a->count, b->count, &ret->count)) {
+        return qd_fail_on(err, QD_LIMIT_EXCEEDED, a->name,
+                          "the statistics of '%s' count more than 2^64 - 1 values", a->name);
+    }
     qd_exact_merge(&ret->sum, &b->sum);
     qd_exact_merge(&ret->squares, &b->squares);
     QD_TRY(merge_channels(a, b, arena, ret, err));
@@ -101,6 +104,10 @@ enum qd_code qc_statistics_merge(const struct qc_statistics *a, const struct qc_
     if (a->n != b->n) {
         return qd_fail(err, QD_INVALID, "statistics of %d and of %d tensors do not merge", a->n,
                        b->n);
+    }
+    if (a->n_samples > INT64_MAX - b->n_samples) {
+        return qd_fail(err, QD_LIMIT_EXCEEDED, "%lld and %lld samples are more than 2^63 - 1",
+                       (long long)a->n_samples, (long long)b->n_samples);
     }
     QD_TRY(qd_arena_alloc(arena, sizeof(*s), &s, err));
     QD_TRY(qd_arena_array(arena, (size_t)a->n, sizeof(*s->tensors), &s->tensors, err));

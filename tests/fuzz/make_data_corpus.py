@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the seeds of the data targets (npy, idx, archive, image, labels) into tests/fuzz/corpus/.
+"""Writes the seeds of the data targets (npy, idx, archive, image, labels,
+statistics) into tests/fuzz/corpus/.
 
 Python's standard library alone; the same bytes at every run."""
 import gzip
@@ -56,6 +57,30 @@ def make_tar(members):
     return out.getvalue().rstrip(b"\0") + bytes(1024)
 
 
+def exact(x):
+    """A sum in units of 2^-48."""
+    return int(x * 2**48).to_bytes(16, "little", signed=True)
+
+
+def tensor_statistics(name, values, exponent, n_bins, channels=0):
+    lo, hi, n = min(values), max(values), len(values)
+    sums = exact(sum(values)) + exact(sum(v * v for v in values))
+    first = int(lo // 2.0**exponent)
+    counts = [0] * n_bins
+    for v in values:
+        counts[int(v // 2.0**exponent) - first] += 1
+    channel = sums + struct.pack("<Qf", sum(v != 0 for v in values), max(abs(lo), abs(hi)))
+    return (struct.pack("<H", len(name)) + name + struct.pack("<ddQ", lo, hi, n) + sums +
+            struct.pack("<I", channels) + channel * channels +
+            struct.pack("<IIf", 1, 1, lo) + struct.pack("<IIf", 1, 1, hi) +
+            struct.pack("<iiI", exponent, first, n_bins) + bytes(counts))
+
+
+def statistics(samples, tensors):
+    return (b"quantd statistics 1\n" + bytes(32) + struct.pack("<QI", samples, len(tensors)) +
+            b"".join(tensors))
+
+
 def main():
     rgb = png(3, 2, 2, 8, 9)
     a = npy("|u1", "(2, 1, 2, 3)", bytes(range(12)))
@@ -101,6 +126,12 @@ def main():
             "idx": b"\4" + idx(8, [4], b"\0\1\2\3"),
             "idx_gz": b"\4" + gzip.compress(idx(8, [4], b"\0\1\2\3"), mtime=0),
             "short": b"\5" + idx(8, [5], b"\1"),
+        },
+        "statistics": {
+            "none": statistics(1, []),
+            "zeros": statistics(2, [tensor_statistics(b"a", [0.0] * 6, -126, 1, 1)]),
+            "ranges": statistics(3, [tensor_statistics(b"x", [-2.0, 1.0, 2.0], -11, 8193, 1),
+                                     tensor_statistics(b"y", [0.0] * 3, -126, 1)]),
         },
         "image": {
             "rgb": rgb,
