@@ -172,6 +172,12 @@ check-memory: $(BUILD)/quantd $(BUILD)/peak_memory  ## a job's memory does not g
 .PHONY: bench
 $(BUILD)/bench_kernels: $(BUILD)/obj/tests/bench/bench_kernels.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/bench_search: $(addprefix $(BUILD)/obj/tests/,bench/bench_search.o lib/activations.o \
+                         lib/data_files.o lib/naive_search.o) $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+.PHONY: bench-search
+bench-search: $(BUILD)/bench_search  ## ranges from the fine histogram beside the naive search of them
+	$(BUILD)/bench_search
 bench: $(BUILD)/bench_kernels  ## throughput of the kernels beside the peak of this CPU
 	$(BUILD)/bench_kernels
 

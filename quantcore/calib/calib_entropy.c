@@ -5,13 +5,13 @@
 
 #include "quantcore/calib/calib_divergence.h"
 
-enum { N = QC_ENTROPY_BINS };
+enum { MAX_BINS = QC_ENTROPY_MAX_BINS };
 
 /* Sums over the bins before k: what a candidate costs in one step a level. */
 struct entropy_sums {
-    double mass[N + 1];
-    double term[N + 1]; /* of m ln m */
-    int filled[N + 1];  /* bins that are not empty */
+    double mass[MAX_BINS + 1];
+    double term[MAX_BINS + 1]; /* of m ln m */
+    int filled[MAX_BINS + 1];  /* bins that are not empty */
 };
 
 static double self_term(double m)
@@ -19,9 +19,9 @@ static double self_term(double m)
     return m > 0 ? m * log(m) : 0.0;
 }
 
-static void sum_up(struct entropy_sums *s, const double *bins)
+static void sum_up(struct entropy_sums *s, const double *bins, int n)
 {
-    for (int k = 0; k < N; k++) {
+    for (int k = 0; k < n; k++) {
         s->mass[k + 1] = s->mass[k] + bins[k];
         s->term[k + 1] = s->term[k] + self_term(bins[k]);
         s->filled[k + 1] = s->filled[k] + (bins[k] > 0 ? 1 : 0);
@@ -56,21 +56,19 @@ static double threshold_divergence(const struct entropy_sums *s, const double *b
     return sum / total + log(s->mass[i] / total);
 }
 
-enum qd_code qc_entropy_threshold(const double *bins, double beyond, int levels, int *ret_i,
-                                  double *ret_divergence, struct qd_error *err)
+enum qd_code qc_entropy_threshold(const double *bins, int n, double beyond, int levels,
+                                  int *ret_i, double *ret_divergence, struct qd_error *err)
 {
     struct entropy_sums *s = calloc(1, sizeof(*s));
     if (s == NULL) {
-        return qd_fail(err, QD_NO_MEMORY, "no memory for the sums of %d bins", N);
+        return qd_fail(err, QD_NO_MEMORY, "no memory for the sums of %d bins", n);
     }
-    sum_up(s, bins);
-    double total = s->mass[N] + beyond;
-    int best = N;
+    sum_up(s, bins, n);
+    double total = s->mass[n] + beyond;
+    int best = n;
     double least = INFINITY;
-    for (int i = N; i >= levels; i--) {
-        if (!(s->mass[i] > 0)) {
-            break;
-        }
+    int first = (n * levels + 2047) / 2048;
+    for (int i = n; i >= (first > levels ? first : levels) && s->mass[i] > 0; i--) {
         double d = threshold_divergence(s, bins, total, levels, i);
         if (d < least) {
             least = d;
@@ -83,77 +81,48 @@ enum qd_code qc_entropy_threshold(const double *bins, double beyond, int levels,
     return QD_OK;
 }
 
-struct folded {
-    double width; /* of a bin */
-    double *bins; /* N */
-    double beyond;
-};
-
-/* Add `mass`, even over [from, to], 0 <= from; a point when that is empty. */
-static void deal_out(struct folded *f, double from, double to, double mass)
+/* Counts of |x|, 2^shift fine bins each, the n first; gives what lies beyond. */
+static double fold(const struct qc_histogram *h, int shift, int n, double *bins)
 {
-    double end = (double)N * f->width;
-    if (!(to > from)) {
-        if (from <= end) {
-            f->bins[(int)fmin(floor(from / f->width), (double)(N - 1))] += mass;
-        } else {
-            f->beyond += mass;
-        }
-        return;
-    }
-    int last = (int)fmin(ceil(to / f->width), (double)N);
-    for (int k = (int)fmin(floor(from / f->width), (double)N); k < last; k++) {
-        double a = fmax(from, (double)k * f->width);
-        double b = fmin(to, (double)(k + 1) * f->width);
-        f->bins[k] += b > a ? mass * ((b - a) / (to - from)) : 0.0;
-    }
-    f->beyond += to > end ? mass * ((to - fmax(from, end)) / (to - from)) : 0.0;
-}
-
-/* |x| of the fine histogram. Its bins are finer than these or about as wide, and the two sets of
- * edges need not meet: counted by centres, every few bins one would get twice its share. */
-static void fold(const struct qc_tensor_statistics *t, struct folded *f)
-{
-    const struct qc_histogram *h = &t->fine;
+    double beyond = 0;
     for (int k = 0; k < h->n_bins; k++) {
-        if (h->counts[k] == 0) {
-            continue;
-        }
-        /* A bin may reach beyond the extremes, its values do not. */
-        double centre = qc_histogram_centre(h, k);
-        double a = fmin(fmax(centre - 0.5 * h->width, t->min), t->max);
-        double b = fmax(fmin(centre + 0.5 * h->width, t->max), t->min);
-        double mass = (double)h->counts[k];
-        if (a < 0 && b > 0) {
-            double below = mass * (-a / (b - a));
-            deal_out(f, 0, -a, below);
-            deal_out(f, 0, b, mass - below);
+        /* Rounds down, negative ones too (gcc and clang); [-2, -1) is the mirror of [1, 2). */
+        int64_t at = ((int64_t)h->first + k) >> shift;
+        at = at < 0 ? -at - 1 : at;
+        if (at < n) {
+            bins[at] += (double)h->counts[k];
         } else {
-            deal_out(f, fmin(fabs(a), fabs(b)), fmax(fabs(a), fabs(b)), mass);
+            beyond += (double)h->counts[k];
         }
     }
+    return beyond;
 }
 
-enum qd_code qc_calib_entropy(const struct qc_tensor_statistics *t, bool symmetric, double lo,
-                              double hi, struct qc_range *ret, struct qd_error *err)
+enum qd_code qc_calib_entropy(const struct qc_histogram *h, bool symmetric, double lo, double hi,
+                              struct qc_range *ret, struct qd_error *err)
 {
     double m = fmax(-lo, hi);
     int levels = !symmetric && (lo >= 0 || hi <= 0) ? 256 : 128;
-    int i = N;
-    struct folded f = {.width = m / N, .bins = calloc(N, sizeof(*f.bins))};
-    if (f.bins == NULL) {
-        return qd_fail(err, QD_NO_MEMORY, "no memory for %d bins", N);
+    int shift = 0;
+    while (ldexp(m / h->width, -shift) >= MAX_BINS) {
+        shift++;
     }
-    fold(t, &f);
-    f.bins[0] = fmin(f.bins[0], f.bins[1]);
-    enum qd_code code = qc_entropy_threshold(f.bins, f.beyond, levels, &i, &ret->score, err);
-    free(f.bins);
+    int n = (int)floor(ldexp(m / h->width, -shift)) + 1; /* M's own bin is the last */
+    int i = n;
+    double *bins = calloc(MAX_BINS, sizeof(*bins));
+    if (bins == NULL) {
+        return qd_fail(err, QD_NO_MEMORY, "no memory for %d bins", n);
+    }
+    double beyond = fold(h, shift, n, bins);
+    bins[0] = fmin(bins[0], bins[1]);
+    enum qd_code code = qc_entropy_threshold(bins, n, beyond, levels, &i, &ret->score, err);
+    free(bins);
     if (code != QD_OK) {
         return code;
     }
-    double end = m * i / N;
+    double end = fmin(ldexp(h->width, shift) * i, m);
     ret->lo = symmetric ? -end : fmax(lo, -end);
     ret->hi = symmetric ? end : fmin(hi, end);
-    ret->ratio = (double)i / N;
+    ret->ratio = end / m;
     return QD_OK;
 }

@@ -120,7 +120,7 @@ static enum qd_code search_range(const struct qc_tensor_statistics *t,
     } else if (calibrator == QC_CALIB_MSE) {
         qc_calib_mse(&prefix, search->symmetric, lo, hi, range);
     } else if (calibrator == QC_CALIB_ENTROPY) {
-        code = qc_calib_entropy(t, search->symmetric, lo, hi, range, err);
+        code = qc_calib_entropy(&t->fine, search->symmetric, lo, hi, range, err);
     } else {
         code = qc_calib_divergence(&prefix, calibrator, search, lo, hi, range, err);
     }

@@ -16,7 +16,7 @@ enum qc_calibrator {
     QC_CALIB_KL,           /* KL(P||Q) over `bins` coarse bins */
     QC_CALIB_SYMMETRIC_KL, /* (KL(P||Q) + KL(Q||P)) / 2 */
     QC_CALIB_JS,           /* Jensen-Shannon */
-    QC_CALIB_ENTROPY,      /* threshold search over 2048 bins, what other tools call KL */
+    QC_CALIB_ENTROPY,      /* threshold search over 2,048 bins or more: others' KL */
     QC_CALIB_AUTO,         /* a list of recipes for the whole network: calib_auto.h */
     QC_CALIB_COUNT
 };

@@ -191,11 +191,11 @@ void naive_mse(const struct naive *s, double *ret_lo, double *ret_hi, double *re
 /* ---- thresholds ------------------------------------------------------------------------------
  */
 
-static double threshold_kl(const double *bins, int i, int levels)
+static double threshold_kl(const double *bins, int n, int i, int levels)
 {
-    double p[2048], q[2048], mass[256] = {0}, in = 0, all = 0, sum = 0;
+    double p[4096], q[4096], mass[256] = {0}, in = 0, all = 0, sum = 0;
     int filled[256] = {0};
-    for (int k = 0; k < 2048; k++) {
+    for (int k = 0; k < n; k++) {
         all += bins[k];
         in += k < i ? bins[k] : 0;
     }
@@ -218,18 +218,24 @@ static double threshold_kl(const double *bins, int i, int levels)
     return fmax(sum, 0);
 }
 
-int naive_entropy(const struct naive *s, double *ret)
+int naive_entropy(const struct naive *s, double *ret, double *ret_width)
 {
-    double bins[2048] = {0}, m = fmax(-s->lo, s->hi);
+    double bins[4096] = {0}, m = fmax(-s->lo, s->hi), width = 0x1p-126;
     int levels = !s->symmetric && (s->lo >= 0 || s->hi <= 0) ? 256 : 128;
-    int best = 2048;
+    while (m / width >= 4096) {
+        width *= 2;
+    }
+    int n = (int)floor(m / width) + 1, best = n;
     for (size_t i = 0; i < s->n; i++) {
-        bins[(int)fmin(floor(fabs((double)s->x[i]) / (m / 2048)), 2047)]++;
+        double k = floor((double)s->x[i] / width);
+        bins[(int)(k < 0 ? -k - 1 : k)]++;
     }
     bins[0] = fmin(bins[0], bins[1]);
-    for (int i = 2048; i >= levels; i--) {
-        ret[i] = threshold_kl(bins, i, levels);
+    int first = (n * levels + 2047) / 2048;
+    for (int i = n; i >= (first > levels ? first : levels); i--) {
+        ret[i] = threshold_kl(bins, n, i, levels);
         best = ret[i] < ret[best] ? i : best;
     }
+    *ret_width = width;
     return best;
 }

@@ -31,8 +31,9 @@ double naive_error(const struct naive *s, double lo, double hi);
 /* The range with the least error: multiples of 1/64 of both ends, then steps down to 1/1024. */
 void naive_mse(const struct naive *s, double *ret_lo, double *ret_hi, double *ret_error);
 
-/* Threshold search over 2048 bins of |x|: divergences of candidates i = levels..2048 in ret[i]
- * (2049 places), gives the best i. */
-int naive_entropy(const struct naive *s, double *ret);
+/* Threshold search over bins of |x| of the smallest power-of-two width that gives at most 4096:
+ * divergences of candidates in ret[i] (4097 places), i times the width is the threshold. Gives
+ * the best i. */
+int naive_entropy(const struct naive *s, double *ret, double *ret_width);
 
 #endif

@@ -307,40 +307,42 @@ START_TEST(calibrate__entropy_of_a_bell_with_an_outlier__cuts_it_off)
 }
 END_TEST
 
-/* Codes for every bin: nothing to gain. 2048 values fall into one bin each. */
+/* Codes for every bin: nothing to gain. */
 START_TEST(entropy_threshold__even_bins__keeps_all)
 {
-    static double bins[QC_ENTROPY_BINS];
+    enum { BINS = 2048 };
+    static double bins[BINS];
     double d = -1;
     int i = 0;
-    for (int k = 0; k < QC_ENTROPY_BINS; k++) {
+    for (int k = 0; k < BINS; k++) {
         bins[k] = 3;
     }
-    ck_assert_int_eq(qc_entropy_threshold(bins, 0, 128, &i, &d, NULL), QD_OK);
-    ck_assert_int_eq(i, QC_ENTROPY_BINS);
+    ck_assert_int_eq(qc_entropy_threshold(bins, BINS, 0, 128, &i, &d, NULL), QD_OK);
+    ck_assert_int_eq(i, BINS);
     ck_assert_double_eq_tol(d, 0, 1e-12);
     /* nothing at all, and nothing within reach */
     memset(bins, 0, sizeof(bins));
-    ck_assert_int_eq(qc_entropy_threshold(bins, 5, 128, &i, &d, NULL), QD_OK);
-    ck_assert_int_eq(i, QC_ENTROPY_BINS);
+    ck_assert_int_eq(qc_entropy_threshold(bins, BINS, 5, 128, &i, &d, NULL), QD_OK);
+    ck_assert_int_eq(i, BINS);
     ck_assert_double_eq(d, 0);
 }
 END_TEST
 
 START_TEST(entropy_threshold__random_bins__as_the_plain_sums)
 {
-    static double bins[QC_ENTROPY_BINS];
+    enum { BINS = 2048 };
+    static double bins[BINS];
     seed = 9;
     for (int round = 0; round < 6; round++) {
         int levels = round % 2 == 0 ? 128 : 256, i = 0;
         double d = 0, in = 0, all = 0, plain = 0;
-        for (int k = 0; k < QC_ENTROPY_BINS; k++) {
-            double tail = exp(-6.0 * k / QC_ENTROPY_BINS);
+        for (int k = 0; k < BINS; k++) {
+            double tail = exp(-6.0 * k / BINS);
             bins[k] = uniform() < 0.3f ? 0 : floor(1000 * tail * (double)uniform());
             all += bins[k];
         }
-        ck_assert_int_eq(qc_entropy_threshold(bins, 0, levels, &i, &d, NULL), QD_OK);
-        ck_assert(i >= levels && i <= QC_ENTROPY_BINS);
+        ck_assert_int_eq(qc_entropy_threshold(bins, BINS, 0, levels, &i, &d, NULL), QD_OK);
+        ck_assert(i >= levels && i <= BINS);
         for (int k = 0; k < i; k++) {
             in += bins[k];
         }

@@ -1,0 +1,340 @@
+/* The search of ranges on the activations of real networks: what is derived from one fine
+ * histogram beside the naive form, which quantizes every value once for every candidate. Which
+ * candidates both choose, how good the chosen is by the naive measure, and what each costs.
+ * The example network is part of the repository, its images of a Debian package; the others lie
+ * beside the checkout and are skipped, by name, where they do not.
+ * Usage: bench_search [-v] [NETWORK] */
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "tests/lib/activations.h"
+#include "tests/lib/data_files.h"
+#include "tests/lib/naive_search.h"
+
+#define SETS   "../shared/data"
+#define DEBIAN "/usr/share/datasets/fashion-mnist"
+
+static const struct network {
+    const char *name, *model, *data;
+    struct qc_preprocess preprocess;
+    int n_samples, every;
+} networks[] = {
+    {"fashion-mnist",
+     "examples/fashion-mnist/model.onnx",
+     DEBIAN "/train-images-idx3-ubyte.gz",
+     {.has_scale = true, .scale = 1.0f / 255},
+     100,
+     5},
+    {"resnet20",
+     SETS "/golden/resnet20_cifar10/model.onnx",
+     SETS "/sets/cifar10_train4k_lossless-images-idx4-ubyte.gz",
+     {.has_scale = true,
+      .scale = 1.0f / 255,
+      .n_mean = 3,
+      .mean = {0.485f, 0.456f, 0.406f},
+      .n_std = 3,
+      .std = {0.229f, 0.224f, 0.225f}},
+     24,
+     20},
+    {"squeezenet",
+     SETS "/golden/squeezenet10_dc_imagenet/model.onnx",
+     SETS "/imagenet-sample",
+     {.crop_height = 227, .crop_width = 227, .bgr = true, .n_mean = 3, .mean = {104, 117, 123}},
+     2,
+     100},
+    {"vww",
+     SETS "/golden/mobilenetv1_025_vww/model.onnx",
+     SETS "/imagenet-sample",
+     {.resize = QC_RESIZE_STRETCH,
+      .filter = QC_FILTER_BICUBIC,
+      .resize_height = 96,
+      .resize_width = 96,
+      .has_scale = true,
+      .scale = 1.0f / 255},
+     8,
+     25},
+};
+
+static bool verbose;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static const enum qc_calibrator compared[] = {QC_CALIB_KL, QC_CALIB_SYMMETRIC_KL, QC_CALIB_JS,
+                                              QC_CALIB_MSE, QC_CALIB_ENTROPY};
+enum { N_COMPARED = 5, MAX_CANDIDATES = 4097 };
+
+/* Of one calibrator over the tensors of a network. */
+struct outcome {
+    int n, n_same, n_near;
+    double worst;           /* naive measure of the chosen / the least, elsewhere chosen */
+    double fine_s, naive_s; /* seconds */
+};
+
+static void note(struct outcome *o, const char *tensor, const char *name, int distance,
+                 double chosen, double least)
+{
+    o->n++;
+    o->n_same += distance == 0;
+    o->n_near += distance <= 1;
+    if (distance > 1) {
+        o->worst = fmax(o->worst, chosen / fmax(least, 1e-300));
+    }
+    if (verbose && distance > 1) {
+        printf("    %s, %s: %d candidates away, %g for %g\n", tensor, name, distance, chosen,
+               least);
+    }
+}
+
+static struct qc_range derive(const struct qc_tensor_statistics *t, enum qc_calibrator c,
+                              const struct qc_search *search, struct outcome *o)
+{
+    struct qc_range range;
+    struct qd_error err;
+    double start = now();
+    if (qc_calibrate(t, c, search, &range, &err) != QD_OK) {
+        fprintf(stderr, "bench_search: %s\n", err.message);
+        exit(1);
+    }
+    o->fine_s += now() - start;
+    return range;
+}
+
+/* ---- one tensor ------------------------------------------------------------------------------
+ */
+
+static void describe(struct qc_tensor_statistics *t, const char *name, const float *x, size_t n,
+                     struct qd_arena *arena)
+{
+    struct qd_error err;
+    memset(t, 0, sizeof(*t));
+    t->name = name;
+    t->count = n;
+    t->min = INFINITY;
+    t->max = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        t->min = fmin(t->min, (double)x[i]);
+        t->max = fmax(t->max, (double)x[i]);
+    }
+    if (qc_histogram_init(&t->fine, t->min, t->max, QC_FINE_BINS, arena, &err) != QD_OK) {
+        fprintf(stderr, "bench_search: %s: %s\n", name, err.message);
+        exit(1);
+    }
+    qc_histogram_count(&t->fine, x, n);
+}
+
+static void bench_divergences(const struct qc_tensor_statistics *t, const struct naive *s,
+                              const struct qc_search *search, struct outcome *o)
+{
+    static double d[3][MAX_CANDIDATES];
+    double start = now();
+    naive_divergences(s, (double *const[3]){d[0], d[1], d[2]});
+    double spent = now() - start;
+    for (int m = 0; m < 3; m++) {
+        struct qc_range r = derive(t, compared[m], search, &o[m]);
+        int mine = (int)lround((r.ratio - s->start) / s->step);
+        int best = naive_best(s, d[m]);
+        o[m].naive_s += spent / 3; /* one quantization serves the three */
+        note(&o[m], t->name, qc_calibrator_name(compared[m]), abs(mine - best), d[m][mine],
+             d[m][best]);
+    }
+}
+
+static void bench_mse(const struct qc_tensor_statistics *t, const struct naive *s,
+                      const struct qc_search *search, struct outcome *o)
+{
+    double lo = 0, hi = 0, least = 0;
+    double start = now();
+    naive_mse(s, &lo, &hi, &least);
+    o->naive_s += now() - start;
+    struct qc_range r = derive(t, QC_CALIB_MSE, search, o);
+    /* A candidate of the first grid is 1/64 of an end. */
+    double away =
+        fmax(lo < 0 ? fabs(r.lo - lo) / -s->lo : 0, hi > 0 ? fabs(r.hi - hi) / s->hi : 0);
+    int distance = away == 0 ? 0 : (int)floor(64 * away) + 1;
+    note(o, t->name, "mse", distance, naive_error(s, r.lo, r.hi), least);
+}
+
+static void bench_entropy(const struct qc_tensor_statistics *t, const struct naive *s,
+                          const struct qc_search *search, struct outcome *o)
+{
+    static double d[MAX_CANDIDATES];
+    double start = now();
+    double width = 0;
+    int best = naive_entropy(s, d, &width);
+    o->naive_s += now() - start;
+    struct qc_range r = derive(t, QC_CALIB_ENTROPY, search, o);
+    double end = fmin(best * width, fmax(-s->lo, s->hi)), mine = fmax(-r.lo, r.hi);
+    note(o, t->name, "entropy", (int)lround(fabs(mine - end) / width), r.score, d[best]);
+}
+
+/* Both forms see the same values: all of them, but for a range with two ends to search, whose
+ * 4,096 candidates would take an hour, every k-th. */
+static void bench_tensor(const struct activation *a, bool symmetric, struct outcome *o)
+{
+    enum { TWO_SIDED_MAX = 20000 };
+    struct qd_arena arena;
+    struct qc_tensor_statistics t;
+    struct naive s;
+    struct qc_search search = {.min_percentile = 1,
+                               .max_percentile = 1,
+                               .start = 0.3,
+                               .end = 1.7,
+                               .step = 0.01,
+                               .bins = 150,
+                               .symmetric = symmetric};
+    qd_arena_init(&arena, 0);
+    describe(&t, a->name, a->x, a->n, &arena);
+    if (t.fine.n_bins > 1) {
+        naive_init(&s, a->x, a->n, &search);
+        bench_divergences(&t, &s, &search, o);
+        bench_entropy(&t, &s, &search, &o[4]);
+        float *few = NULL;
+        if (!symmetric && t.min < 0 && t.max > 0 && a->n > TWO_SIDED_MAX) {
+            size_t stride = a->n / TWO_SIDED_MAX | 1, n = 0;
+            few = malloc((a->n / stride + 1) * sizeof(*few));
+            for (size_t i = 0; i < a->n; i += stride) {
+                few[n++] = a->x[i];
+            }
+            describe(&t, a->name, few, n, &arena);
+            naive_init(&s, few, n, &search);
+        }
+        bench_mse(&t, &s, &search, &o[3]);
+        free(few);
+    }
+    qd_arena_done(&arena);
+}
+
+/* ---- networks --------------------------------------------------------------------------------
+ */
+
+static void print_outcomes(const char *network, bool symmetric, const struct outcome *o)
+{
+    printf("%s, %s, %d tensors\n", network, symmetric ? "symmetric" : "asymmetric", o[0].n);
+    for (int i = 0; i < N_COMPARED; i++) {
+        char worst[32] = "-";
+        if (o[i].n_near < o[i].n) {
+            snprintf(worst, sizeof(worst), "%.4f", o[i].worst);
+        }
+        printf("  %-13s same %2d, same or next %2d of %2d, worst elsewhere %6s | "
+               "a tensor %7.2f ms, naively %9.2f ms | in sum %6.3f s, naively %7.2f s: %5.0f x\n",
+               qc_calibrator_name(compared[i]), o[i].n_same, o[i].n_near, o[i].n, worst,
+               1e3 * o[i].fine_s / o[i].n, 1e3 * o[i].naive_s / o[i].n, o[i].fine_s, o[i].naive_s,
+               o[i].naive_s / o[i].fine_s);
+    }
+    fflush(stdout);
+}
+
+static int is_jpeg(const struct dirent *e)
+{
+    const char *dot = strrchr(e->d_name, '.');
+    return dot != NULL && strcmp(dot, ".jpg") == 0;
+}
+
+/* A folder's photographs as an archive, which is what readers take: every k-th, n of them. */
+static char *archive_of(const char *folder, int n, int every)
+{
+    struct test_member *members = calloc((size_t)n, sizeof(*members));
+    struct dirent **entries = NULL;
+    int found = scandir(folder, &entries, is_jpeg, alphasort), used = 0;
+    for (int i = 0; i < found; i++) {
+        char path[1024];
+        struct stat st;
+        FILE *f = NULL;
+        snprintf(path, sizeof(path), "%s/%s", folder, entries[i]->d_name);
+        if (i % every == 0 && used < n && stat(path, &st) == 0 &&
+            (f = fopen(path, "rb")) != NULL) {
+            char *data = malloc((size_t)st.st_size + 1);
+            members[used].name = entries[i]->d_name;
+            members[used].size = fread(data, 1, (size_t)st.st_size, f);
+            members[used++].data = data;
+            fclose(f);
+        }
+    }
+    char *archive = test_write_archive("photographs.tar", TEST_TAR, members, (size_t)used);
+    for (int i = 0; i < used; i++) {
+        free((void *)members[i].data);
+    }
+    for (int i = 0; i < found; i++) {
+        free(entries[i]);
+    }
+    free(entries);
+    free(members);
+    return archive;
+}
+
+static enum qd_code collect(const struct network *n, struct qd_arena *arena,
+                            struct activations *ret, struct qd_error *err)
+{
+    struct stat st;
+    if (stat(n->data, &st) != 0) {
+        return qd_fail_errno(err, errno, "open %s", n->data);
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        return activations_collect(n->model, n->data, &n->preprocess, n->n_samples, n->every,
+                                   arena, ret, err);
+    }
+    char *archive = archive_of(n->data, n->n_samples, n->every);
+    enum qd_code code =
+        activations_collect(n->model, archive, &n->preprocess, n->n_samples, 1, arena, ret, err);
+    free(archive);
+    test_files_done();
+    return code;
+}
+
+static bool bench_network(const struct network *n)
+{
+    struct qd_arena arena;
+    struct qd_error err;
+    struct activations a;
+    qd_arena_init(&arena, 0);
+    enum qd_code code = collect(n, &arena, &a, &err);
+    if (code == QD_NOT_FOUND) {
+        printf("%s: skipped, %s\n", n->name, err.message);
+    } else if (code != QD_OK) {
+        fprintf(stderr, "bench_search: %s: %s\n", n->name, err.message);
+        exit(1);
+    }
+    for (int symmetric = 0; symmetric < 2 && code == QD_OK; symmetric++) {
+        struct outcome o[N_COMPARED] = {{0}};
+        for (int i = 0; i < a.n; i++) {
+            bench_tensor(&a.tensor[i], symmetric == 1, o);
+        }
+        print_outcomes(n->name, symmetric == 1, o);
+    }
+    qd_arena_done(&arena);
+    return code == QD_OK;
+}
+
+int main(int argc, char **argv)
+{
+    int n_run = 0;
+    const char *only = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "-v") == 0) {
+            verbose = true;
+        } else {
+            only = argv[i];
+        }
+    }
+    for (size_t i = 0; i < sizeof(networks) / sizeof(networks[0]); i++) {
+        if (only == NULL || strcmp(only, networks[i].name) == 0) {
+            n_run += bench_network(&networks[i]);
+        }
+    }
+    if (n_run == 0) {
+        fprintf(stderr, "bench_search: no network to run\n");
+        return 1;
+    }
+    return 0;
+}
