@@ -495,28 +495,36 @@ static enum qd_code prepare(struct qc_pipeline *p, struct qd_error *err)
         p->job->release_model(p->job->release_ctx);
     }
     p->report->model_name = p->graph->name != NULL ? p->graph->name : "";
+    if (p->options->mode == QC_MODE_STATIC || qc_mode_calibrates(p)) {
+        QD_TRY(init_feeds(p, err));
+    }
     if (p->options->mode != QC_MODE_STATIC) {
         QD_TRY(begin_phase(p, QC_PHASE_WEIGHTS, err));
         return qc_mode_prepare(p, err);
     }
-    QD_TRY(init_feeds(p, err));
     return make_plan(p, err);
 }
 
 static enum qd_code run_phases(struct qc_pipeline *p, struct qd_error *err)
 {
+    bool is_static = p->options->mode == QC_MODE_STATIC;
     QD_TRY(prepare(p, err));
-    if (p->options->mode != QC_MODE_STATIC) {
-        QD_TRY(export_artifact(p, err));
-        return verify(p, err);
-    }
     QD_TRY(qd_arena_array(p->arena, (size_t)p->graph->n_values, sizeof(int), &p->tensor_of, err));
-    QD_TRY(p->job->statistics.size > 0 ? load_statistics(p, err) : calibrate(p, err));
-    QD_TRY(search(p, err));
+    if (is_static || qc_mode_calibrates(p)) {
+        QD_TRY(p->job->statistics.size > 0 ? load_statistics(p, err) : calibrate(p, err));
+    }
+    if (is_static) {
+        QD_TRY(search(p, err));
+    }
     if (p->observer != NULL) {
         qc_observer_drop_counts(p->observer);
     }
-    QD_TRY(quantize(p, err));
+    if (is_static) {
+        QD_TRY(quantize(p, err));
+    } else if (qc_mode_calibrates(p)) {
+        QD_TRY(begin_phase(p, QC_PHASE_BIAS, err));
+        QD_TRY(qc_mode_correct(p, err));
+    }
     QD_TRY(export_artifact(p, err));
     return verify(p, err);
 }

@@ -40,6 +40,11 @@ bool qc_pipeline_is_normalized(const struct qc_pipeline *p, int v);
 /* qc_modes.c: the modes without calibration. After the f32 network has been built: data to verify
  * with (optional there), the artifact's graph, and what the report reads of a plan. */
 QD_MUST_CHECK enum qd_code qc_mode_prepare(struct qc_pipeline *p, struct qd_error *err);
+/* Are there data, or statistics, to correct the biases with? Then the feeds come before prepare,
+ * the statistics between it and correct. */
+bool qc_mode_calibrates(const struct qc_pipeline *p);
+/* The artifact's graph once more, with the means of the layers' inputs. */
+QD_MUST_CHECK enum qd_code qc_mode_correct(struct qc_pipeline *p, struct qd_error *err);
 /* The artifact as a program for verification, in place of qc_model_load_int8. */
 QD_MUST_CHECK enum qd_code qc_mode_load(struct qc_pipeline *p, struct qc_graph **ret_graph,
                                         struct qc_exec **ret_exec, struct qc_verify_codes *codes,

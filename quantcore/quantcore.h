@@ -20,8 +20,8 @@ enum qc_phase {
 const char *qc_phase_name(enum qc_phase phase); /* "validating", … */
 
 /* static: calibrated integers throughout. weight_only: s8 weights, f32 arithmetic. dynamic: s8
- * weights, activations quantized in each run. The last two need no calibration data; what is given
- * verifies. */
+ * weights, activations quantized in each run. The last two need no calibration data; with data the
+ * biases are corrected for the weights' rounding (bias_correction). */
 enum qc_mode { QC_MODE_STATIC, QC_MODE_WEIGHT_ONLY, QC_MODE_DYNAMIC, QC_MODE_COUNT };
 const char *qc_mode_name(enum qc_mode mode); /* "static", "weight_only", "dynamic" */
 bool qc_mode_from_name(const char *name, enum qc_mode *ret);
@@ -29,7 +29,9 @@ bool qc_mode_from_name(const char *name, enum qc_mode *ret);
 struct qc_options {
     enum qc_mode mode;                         /* static; the others use weights_per_channel,
                                                   dense_per_channel, weights_full_range, exclude,
-                                                  batch_size, isa, memory_limit and the gate */
+                                                  bias_correction (with data), holdout,
+                                                  max_samples, max_verification, batch_size, isa,
+                                                  memory_limit and the gate */
     enum qc_calibrator calibrator;
     double min_percentile, max_percentile;     /* (0.5, 1]; 1 = plain min/max */
     double search_start_scale, search_end_scale, search_step; /* 0.3, 1.7, 0.01 */

@@ -156,8 +156,11 @@ static void print_output(FILE *out, const struct qc_output_row *r)
 static void print_samples(FILE *out, const struct qc_report *report)
 {
     if (report->mode != QC_MODE_STATIC) {
-        fprintf(out, "mode %s, without calibration, verified on %lld samples\n",
-                qc_mode_name(report->mode), (long long)report->n_verification);
+        fprintf(out, "mode %s, ", qc_mode_name(report->mode));
+    }
+    if (report->mode != QC_MODE_STATIC && report->n_calibration == 0) {
+        fprintf(out, "without calibration, verified on %lld samples\n",
+                (long long)report->n_verification);
         return;
     }
     fprintf(out, "calibrated on %lld samples, verified on %lld %s\n",

@@ -209,6 +209,23 @@ static enum qd_code add_binary(struct qc_rewrite *r, int op, const char *base, c
     return QD_OK;
 }
 
+/* The bias, corrected where that is possible; *ret stays -1 when there is none. */
+static enum qd_code add_bias_constant(struct qc_rewrite *r, int i, int *ret, struct qd_error *err)
+{
+    const struct qc_node *n = &r->old->nodes[i];
+    const struct qc_value *given =
+        n->n_inputs > 2 && n->inputs[2] >= 0 ? &r->old->values[n->inputs[2]] : NULL;
+    const struct qc_tensor *bias = NULL;
+    float beta = n->op == QC_OP_GEMM ? qc_node_float(n, "beta", 1.0f) : 1.0f;
+    QD_TRY(qc_rewrite_correct(r, i, &bias, err));
+    if (bias == NULL && given == NULL) {
+        return QD_OK;
+    }
+    bias = bias != NULL ? bias : given->constant;
+    return channels_constant(r, n, given != NULL ? given->name : n->name, "_added", &bias->shape,
+                             bias->data, beta, ret, err);
+}
+
 /* ---- one node ----------------------------------------------------------------------------- */
 
 static enum qd_code rewrite_product(struct qc_rewrite *r, int i, struct dynamic *dynamic,
@@ -216,21 +233,17 @@ static enum qd_code rewrite_product(struct qc_rewrite *r, int i, struct dynamic 
 {
     const struct qc_node *old = &r->old->nodes[i];
     struct dynamic *x = &dynamic[old->inputs[0]], *w = &dynamic[old->inputs[1]];
-    bool has_bias = old->n_inputs > 2 && old->inputs[2] >= 0;
-    int y = old->outputs[0], sums, scale, scaled, bias;
+    int y = old->outputs[0], sums, scale, scaled, bias = -1;
     struct qc_node *last = NULL;
     QD_TRY(take_weights(r, i, w, err));
+    QD_TRY(add_bias_constant(r, i, &bias, err));
     QD_TRY(quantize_input(r, old->inputs[0], x, err));
     QD_TRY(add_product(r, i, x, w, &sums, err));
     QD_TRY(add_binary(r, QC_OP_MUL, old->name, "_scale", x->scale, w->scale, -1, &last, &scale,
                       err));
-    QD_TRY(add_binary(r, QC_OP_MUL, old->name, "_scaled", sums, scale, has_bias ? -1 : y, &last,
+    QD_TRY(add_binary(r, QC_OP_MUL, old->name, "_scaled", sums, scale, bias >= 0 ? -1 : y, &last,
                       &scaled, err));
-    if (has_bias) {
-        const struct qc_value *b = &r->old->values[old->inputs[2]];
-        float beta = old->op == QC_OP_GEMM ? qc_node_float(old, "beta", 1.0f) : 1.0f;
-        QD_TRY(channels_constant(r, old, b->name, "_added", &b->constant->shape,
-                                 b->constant->data, beta, &bias, err));
+    if (bias >= 0) {
         QD_TRY(add_binary(r, QC_OP_ADD, old->name, "", scaled, bias, y, &last, &scaled, err));
     }
     last->clamp = old->clamp;
@@ -251,7 +264,7 @@ enum qd_code qc_quantize_dynamic(const struct qc_graph *g,
     for (int i = 0; i < g->n_nodes; i++) {
         r->reason[i] = obstacle(r, i);
         if (r->reason[i] != NULL) {
-            QD_TRY(qc_rewrite_copy(r, i, g->nodes[i].inputs, err));
+            QD_TRY(qc_rewrite_copy(r, i, g->nodes[i].inputs, g->nodes[i].n_inputs, err));
             continue;
         }
         r->reason[i] = "";

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "quantcore/quant/bias_correction.h"
 #include "quantcore/quant/quantize_plan.h"
 
 static enum qd_code copy_header(struct qc_rewrite *r, struct qd_error *err)
@@ -135,6 +136,59 @@ enum qd_code qc_rewrite_quantize(struct qc_rewrite *r, int i, float factor, stru
     return code == QD_OK ? QD_OK : qd_wrap(err, code, "quantize the weights of '%s'", n->name);
 }
 
+/* Is there a bias to correct: none, or a constant with one number a channel. */
+static bool bias_is_plain(const struct qc_rewrite *r, const struct qc_node *n, size_t n_out)
+{
+    if (n->n_inputs < 3 || n->inputs[2] < 0) {
+        return true;
+    }
+    const struct qc_value *v = &r->old->values[n->inputs[2]];
+    if (v->constant == NULL || v->producer >= 0 || v->constant->dtype != QC_F32 ||
+        qc_import_constant(r->options.import, r->old, n->inputs[2]) != NULL) {
+        return false;
+    }
+    const struct qc_shape *s = &v->constant->shape;
+    size_t n_bias = qc_shape_elements(s);
+    return n_bias == 1 ||
+           (n_bias == n_out && s->rank > 0 && s->dim[s->rank - 1] == (int64_t)n_out);
+}
+
+enum qd_code qc_rewrite_correct(const struct qc_rewrite *r, int i, const struct qc_tensor **ret,
+                                struct qd_error *err)
+{
+    const struct qc_node *n = &r->old->nodes[i];
+    const struct qc_quantized_weights *w = r->weights[i];
+    const double *mean =
+        r->options.channel_mean != NULL ? r->options.channel_mean[n->inputs[0]] : NULL;
+    bool plain =
+        n->op == QC_OP_CONV || (n->op == QC_OP_GEMM && qc_node_float(n, "alpha", 1.0f) == 1.0f &&
+                                qc_node_float(n, "beta", 1.0f) == 1.0f);
+    *ret = NULL;
+    if (mean == NULL || w == NULL || w->imported || !plain) {
+        return QD_OK;
+    }
+    struct qc_shape shape = {.rank = 1,
+                             .dim = {w->source->shape.dim[qc_weights_axis(n, w->source)]}};
+    size_t n_out = (size_t)shape.dim[0];
+    const struct qc_tensor *given = qc_node_constant(r->old, n, 2);
+    struct qc_tensor *t = NULL;
+    double *bias = NULL;
+    if (!bias_is_plain(r, n, n_out)) {
+        return QD_OK;
+    }
+    QD_TRY(qd_arena_array(r->arena, n_out, sizeof(*bias), &bias, err));
+    for (size_t c = 0; given != NULL && c < n_out; c++) {
+        bias[c] = qc_tensor_f64(given, qc_shape_elements(&given->shape) == 1 ? 0 : c);
+    }
+    QD_TRY(qc_bias_correct(n, w, mean, (size_t)r->options.n_channels[n->inputs[0]], bias, err));
+    QD_TRY(qc_tensor_new(r->arena, QC_F32, &shape, &t, err));
+    for (size_t c = 0; c < n_out; c++) {
+        ((float *)t->data)[c] = (float)bias[c];
+    }
+    *ret = t;
+    return QD_OK;
+}
+
 /* ---- values and nodes --------------------------------------------------------------------- */
 
 enum qd_code qc_rewrite_constant(struct qc_rewrite *r, const char *base, const char *suffix,
@@ -211,13 +265,14 @@ static enum qd_code restore(struct qc_rewrite *r, const struct qc_imported_const
     return c->axis >= 0 ? qc_rewrite_set_int(r, n, "axis", c->axis, err) : QD_OK;
 }
 
-enum qd_code qc_rewrite_copy(struct qc_rewrite *r, int i, const int *inputs, struct qd_error *err)
+enum qd_code qc_rewrite_copy(struct qc_rewrite *r, int i, const int *inputs, int n_inputs,
+                             struct qd_error *err)
 {
     const struct qc_node *from = &r->old->nodes[i];
     struct qc_node *n = NULL;
     int *own = NULL;
-    QD_TRY(qd_arena_copy(r->arena, inputs, (size_t)from->n_inputs * sizeof(int), &own, err));
-    for (int k = 0; k < from->n_inputs; k++) {
+    QD_TRY(qd_arena_copy(r->arena, inputs, (size_t)n_inputs * sizeof(int), &own, err));
+    for (int k = 0; k < n_inputs; k++) {
         const struct qc_imported_constant *c =
             qc_import_constant(r->options.import, r->old, inputs[k]);
         if (c != NULL) {
@@ -228,6 +283,7 @@ enum qd_code qc_rewrite_copy(struct qc_rewrite *r, int i, const int *inputs, str
     int *outputs = n->outputs;
     *n = *from;
     n->inputs = own;
+    n->n_inputs = n_inputs;
     n->outputs = outputs;
     memcpy(outputs, from->outputs, (size_t)from->n_outputs * sizeof(int));
     return QD_OK;

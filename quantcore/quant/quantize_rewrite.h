@@ -10,12 +10,15 @@
 #include "quantcore/quant/quantize_weights.h"
 
 struct qc_rewrite_options {
-    bool weights_per_channel;       /* of a Conv; else one scale a tensor */
-    bool dense_per_channel;         /* of a Gemm or MatMul */
-    bool weights_full_range;        /* codes down to -128 */
-    struct qc_exclude exclude;      /* lists are borrowed */
-    const struct qc_import *import; /* codes that the model has already stay, borrowed; may be
-                                       NULL */
+    bool weights_per_channel;          /* of a Conv; else one scale a tensor */
+    bool dense_per_channel;            /* of a Gemm or MatMul */
+    bool weights_full_range;           /* codes down to -128 */
+    struct qc_exclude exclude;         /* lists are borrowed */
+    const double *const *channel_mean; /* [n_values] E[x] along dim 1 of the input of a Conv or
+                                          Gemm, for its bias; NULL entries, or NULL: unknown */
+    const int *n_channels;             /* [n_values] of them */
+    const struct qc_import *import;    /* codes that the model has already stay, borrowed; may be
+                                          NULL */
 };
 
 struct qc_rewrite {
@@ -44,6 +47,12 @@ const char *qc_rewrite_obstacle(const struct qc_rewrite *r, int i);
  * r->weights[i]. Errors name the node. */
 QD_MUST_CHECK enum qd_code qc_rewrite_quantize(struct qc_rewrite *r, int i, float factor,
                                                struct qd_error *err);
+/* The bias of node i, whose weights are codes, corrected for their rounding where the means of
+ * its input are known: f32, one an output channel. *ret NULL: none is, it stays as it was (so of
+ * a MatMul, of a Gemm with alpha or beta, with imported weights, and of a bias that is no
+ * constant a channel). */
+QD_MUST_CHECK enum qd_code qc_rewrite_correct(const struct qc_rewrite *r, int i,
+                                              const struct qc_tensor **ret, struct qd_error *err);
 /* A constant "<base><suffix>" with the tensor, borrowed from the arena. */
 QD_MUST_CHECK enum qd_code qc_rewrite_constant(struct qc_rewrite *r, const char *base,
                                                const char *suffix, const struct qc_tensor *tensor,
@@ -68,10 +77,10 @@ QD_MUST_CHECK enum qd_code qc_rewrite_add(struct qc_rewrite *r, struct qc_rewrit
 QD_MUST_CHECK enum qd_code qc_rewrite_set_int(struct qc_rewrite *r, struct qc_node *node,
                                               const char *name, int64_t value,
                                               struct qd_error *err);
-/* Node i as it was, reading other values: inputs[n_inputs]. Constants that the model had behind a
- * DequantizeLinear get it back. */
+/* Node i as it was, reading other values. Constants that the model had behind a DequantizeLinear
+ * get it back. */
 QD_MUST_CHECK enum qd_code qc_rewrite_copy(struct qc_rewrite *r, int i, const int *inputs,
-                                           struct qd_error *err);
+                                           int n_inputs, struct qd_error *err);
 /* Counts and links. */
 QD_MUST_CHECK enum qd_code qc_rewrite_finish(struct qc_rewrite *r, struct qd_error *err);
 

@@ -54,14 +54,22 @@ static enum qd_code rewrite_node(struct qc_rewrite *r, int i, struct shared *sha
                                  struct qd_error *err)
 {
     const struct qc_node *n = &r->old->nodes[i];
+    const struct qc_tensor *bias = NULL;
+    int n_inputs = n->n_inputs;
     int *inputs = NULL;
-    QD_TRY(qd_arena_copy(r->arena, n->inputs, (size_t)n->n_inputs * sizeof(int), &inputs, err));
+    QD_TRY(qd_arena_array(r->arena, (size_t)n_inputs + 1, sizeof(int), &inputs, err));
+    memcpy(inputs, n->inputs, (size_t)n_inputs * sizeof(int));
     r->reason[i] = qc_rewrite_obstacle(r, i);
     if (r->reason[i] == NULL) {
         r->reason[i] = "";
         QD_TRY(take_weights(r, i, shared, &inputs[1], err));
+        QD_TRY(qc_rewrite_correct(r, i, &bias, err));
     }
-    return qc_rewrite_copy(r, i, inputs, err);
+    if (bias != NULL) {
+        QD_TRY(qc_rewrite_constant(r, n->name, "_bias", bias, &inputs[2], err));
+        n_inputs = 3;
+    }
+    return qc_rewrite_copy(r, i, inputs, n_inputs, err);
 }
 
 enum qd_code qc_quantize_weight_only(const struct qc_graph *g,

@@ -38,6 +38,17 @@ for mode in weight_only dynamic; do
         --validation "$work/images" --output "$work/gate" > "$work/text" 2>&1
     same "$mode: gate with data" 0 $?
     holds "$mode: what was measured" "$work/text" 'output .*SQNR [0-9.]+ dB'
+    # With data, or what an earlier run knows of them, the biases are corrected.
+    timeout 60 "$binary" quantize $model --config "$work/$mode.json" --threads 1 \
+        --calibration "$work/images" --output "$work/data1" > "$work/text" 2>&1
+    same "$mode: with data" "mode $mode, calibrated on 32 samples, verified on 8 held back" \
+        "$(sed -n 2p "$work/text")"
+    cmp -s "$work/data1/model.qdq.onnx" "$work/$mode.1/model.qdq.onnx"
+    same "$mode: data change the biases" 1 $?
+    timeout 60 "$binary" quantize $model --config "$work/$mode.json" --threads 2 \
+        --statistics "$work/data1/statistics.qds" --output "$work/data2" > "$work/text" 2>&1
+    cmp "$work/data1/model.qdq.onnx" "$work/data2/model.qdq.onnx"
+    same "$mode: statistics give the same bytes" 0 $?
     # An artifact is a network like any other: its own integer weights stay.
     timeout 60 "$binary" quantize "$work/$mode.1/model.qdq.onnx" --config "$work/weight_only.json" \
         --output "$work/again" > "$work/text" 2>&1

@@ -16,8 +16,8 @@ artifact to the byte. Its s8 activations keep ONNX Runtime from integer arithmet
 decides ties otherwise, and a Softmax makes several steps of one: 98 % of quantd's elements have to
 be within one step.
 
-The modes without calibration (`weight_only`, `dynamic`) are checked on a few networks, without any
-data: checker, ONNX Runtime beside `quantd run`, the file's size beside the f32 model's. ONNX Runtime
+The modes `weight_only` and `dynamic` are checked on a few networks, without any data and with
+calibration samples (which correct the biases): checker, ONNX Runtime beside `quantd run`, the file's size beside the f32 model's. ONNX Runtime
 gets one sample at a time, because a dynamic range is that of the whole batch.
 
 The calibration tables for other tools are checked too, see check_tables.py.
@@ -221,16 +221,21 @@ def check(network, arguments):
     return row, failures
 
 
-def check_mode(network, mode, arguments):
+def check_mode(network, mode, calibrated, arguments):
     """One of the modes that need no data."""
-    folder = f"{arguments.work}/{network.name}-{mode}"
+    label = f"{mode}, calibrated" if calibrated else mode
+    folder = f"{arguments.work}/{network.name}-{mode}{'-calibrated' if calibrated else ''}"
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     np.save(f"{folder}/input.npy", network.evaluation)
     with open(f"{folder}/job.json", "w") as f:
         json.dump({"mode": mode}, f)
+    data = []
+    if calibrated:
+        np.save(f"{folder}/calibration.npy", network.calibration)
+        data = ["--calibration", f"{folder}/calibration.npy"]
     run_quantd([arguments.quantd, "quantize", network.model, "--config", f"{folder}/job.json",
-                "--threads", str(arguments.threads), "--output", f"{folder}/artifact"])
+                "--threads", str(arguments.threads), "--output", f"{folder}/artifact"] + data)
     artifact = f"{folder}/artifact/model.qdq.onnx"
     verify_sums(f"{folder}/artifact")
     model = onnx.load(artifact)
@@ -239,14 +244,14 @@ def check_mode(network, mode, arguments):
     size = os.path.getsize(artifact) / os.path.getsize(network.model)
     most = MODE_SIZE_DYNAMIC.get(network.name, MODE_SIZE[network.name]) \
         if mode == "dynamic" else MODE_SIZE[network.name]
-    print(f"  {mode}: {os.path.getsize(artifact)} bytes, {size:.3f} of the f32 model")
+    print(f"  {label}: {os.path.getsize(artifact)} bytes, {size:.3f} of the f32 model")
     if size > most:
-        failures.append(f"{mode}: the file is {size:.3f} of the f32 model (limit {most:g})")
+        failures.append(f"{label}: the file is {size:.3f} of the f32 model (limit {most:g})")
     expected = {"weight_only": {"DequantizeLinear"},
                 "dynamic": {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}}[mode]
     used = {n.op_type for n in model.graph.node}
     if not expected <= used:
-        failures.append(f"{mode}: no {sorted(expected - used)} in the artifact")
+        failures.append(f"{label}: no {sorted(expected - used)} in the artifact")
     run_quantd([arguments.quantd, "run", artifact, "--input", f"{folder}/input.npy",
                 "--output", f"{folder}/output.npz", "--engine", "f32"])
     batch = 1 if mode == "dynamic" else network.batch
@@ -256,11 +261,11 @@ def check_mode(network, mode, arguments):
     f32 = run_ort(network.model, network.evaluation, network.batch, arguments.threads)
     for n in theirs:
         try:
-            print("  " + compare(f"{mode}, {n}", ours[n], theirs[n], None, limit=MODE_FAR[mode]))
+            print("  " + compare(f"{label}, {n}", ours[n], theirs[n], None, limit=MODE_FAR[mode]))
         except Failure as e:
             failures.append(str(e))
     row = against_f32(network, f32, ours)
-    row[0] += f" {mode}"
+    row[0] += f" {label}"
     return row, failures
 
 
@@ -295,9 +300,10 @@ def main():
             row, failures = check(network, arguments)
             rows.append(row)
             for mode in MODES if name in MODE_SIZE else ():
-                row, more = check_mode(network, mode, arguments)
-                rows.append(row)
-                failures += more
+                for calibrated in False, True:
+                    row, more = check_mode(network, mode, calibrated, arguments)
+                    rows.append(row)
+                    failures += more
         except Exception as e:  # one network's failure must not hide the others' results
             failures = [f"{type(e).__name__}: {e}"]
         for f in failures:

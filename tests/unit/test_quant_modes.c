@@ -334,6 +334,63 @@ START_TEST(dynamic__other_ranks__same_values)
 }
 END_TEST
 
+/* ---- bias correction ------------------------------------------------------------------------
+ */
+
+/* A Gemm (with or without a bias) on the very means: what the weights' rounding adds is gone. */
+static void check_correction(bool dynamic, bool has_bias)
+{
+    struct tg t;
+    static float x[X_SIZE], want[MAX_Y], plain[MAX_Y], corrected[MAX_Y];
+    static double mean[X_SIZE];
+    const double *means[8] = {NULL};
+    int n_channels[8] = {0};
+    double before = 0, after = 0;
+    struct qc_rewrite_options o = per_channel;
+    tg_init(&t);
+    seed = 17;
+    int v = tg_input(&t, "x", 2, -1, X_SIZE), w = weights(&t, "w", 2, X_SIZE, 9, 1, 1);
+    int b = has_bias ? weights(&t, "b", 1, 9, 1, 1, 1) : -1;
+    tg_output(&t, tg_node(&t, "fc", QC_OP_GEMM, 3, v, w, b));
+    tg_bind(&t);
+    size_t n = run(&t, t.g, want);
+    ck_assert_uint_eq(run(&t, rewrite(&t, dynamic, &o)->graph, plain), n);
+    seed = 99; /* the sample that run feeds */
+    for (int i = 0; i < X_SIZE; i++) {
+        x[i] = noise();
+        mean[i] = (double)x[i];
+    }
+    means[v] = mean;
+    n_channels[v] = X_SIZE;
+    o.channel_mean = means;
+    o.n_channels = n_channels;
+    struct qc_rewrite *r = rewrite(&t, dynamic, &o);
+    ck_assert_uint_eq(run(&t, r->graph, corrected), n);
+    for (size_t i = 0; i < n; i++) {
+        before = fmax(before, fabs((double)plain[i] - (double)want[i]));
+        after = fmax(after, fabs((double)corrected[i] - (double)want[i]));
+    }
+    if (dynamic) { /* x is rounded, too: half a step of x for each weight, at most */
+        ck_assert_msg(after < 0.5 * 2 / 255 * X_SIZE, "%g", after);
+        ck_assert_int_eq(count(r->graph, QC_OP_ADD), 1);
+    } else {
+        ck_assert_msg(after < 1e-5 && before > 1e-3, "%g, uncorrected %g", after, before);
+    }
+    tg_done(&t);
+}
+
+START_TEST(weight_only__means_known__rounding_leaves_no_mean)
+{
+    check_correction(false, _i == 1);
+}
+END_TEST
+
+START_TEST(dynamic__means_known__bias_is_added)
+{
+    check_correction(true, _i == 1);
+}
+END_TEST
+
 /* ---- what stays in f32 ----------------------------------------------------------------------
  */
 
@@ -498,7 +555,7 @@ START_TEST(qc_quantize__mode__what_does_not_go_together_is_named)
     qc_options_init(&options);
     ck_assert_int_eq(quantize(&t, model, &options, &artifact, &report), QD_INVALID);
     ck_assert_str_eq(t.err.message, "calibration data are missing: mode static needs them, "
-                     "or the statistics of another run");
+                                    "or the statistics of another run");
     options.mode = QC_MODE_DYNAMIC;
     options.gate_min_sqnr_db = 20;
     ck_assert_int_eq(quantize(&t, model, &options, &artifact, &report), QD_INVALID);
@@ -555,12 +612,14 @@ Suite *test_quant_modes_suite(void)
     tcase_add_test(tcase, weight_only__per_tensor__one_scale_and_no_axis);
     tcase_add_test(tcase, weight_only__shared_weights__stored_once_an_axis);
     tcase_add_test(tcase, weight_only__model_has_integer_weights__kept_to_the_byte);
+    tcase_add_loop_test(tcase, weight_only__means_known__rounding_leaves_no_mean, 0, 2);
     suite_add_tcase(suite, tcase);
     tcase = tcase_create("dynamic");
     tcase_add_test(tcase, dynamic__net__integers_with_the_scale_of_the_run);
     tcase_add_test(tcase, dynamic__per_tensor__scalar_scales);
     tcase_add_test(tcase, dynamic__shared_tensors__quantized_and_stored_once);
     tcase_add_test(tcase, dynamic__other_ranks__same_values);
+    tcase_add_loop_test(tcase, dynamic__means_known__bias_is_added, 0, 2);
     tcase_add_test(tcase, dynamic__long_sums_and_transposed_input__stay_f32);
     suite_add_tcase(suite, tcase);
     tcase = tcase_create("both");
