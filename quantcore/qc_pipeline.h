@@ -33,6 +33,20 @@ struct qc_pipeline {
     double phase_start, start;   /* seconds, monotonic */
 };
 
+/* The former phase ends where the next begins, so that the times add up to the wall clock.
+ * QD_CANCELED when the job's callback says so. */
+QD_MUST_CHECK enum qd_code qc_pipeline_begin(struct qc_pipeline *p, enum qc_phase phase,
+                                             struct qd_error *err);
+QD_MUST_CHECK enum qd_code qc_pipeline_progress(struct qc_pipeline *p, int64_t done, int64_t total,
+                                                const char *unit, struct qd_error *err);
+
+/* qc_calibration.c: statistics and tensor_of, from the two passes or from the job. */
+QD_MUST_CHECK enum qd_code qc_pipeline_calibrate(struct qc_pipeline *p, struct qd_error *err);
+/* qc_derive.c: ranges, pairs and the quantized graph from the statistics, whose counts and tails
+ * are given back; then the artifact's bytes. */
+QD_MUST_CHECK enum qd_code qc_pipeline_derive(struct qc_pipeline *p, struct qd_error *err);
+QD_MUST_CHECK enum qd_code qc_pipeline_export(struct qc_pipeline *p, struct qd_error *err);
+
 /* Does value v take its range from the declared normalization? Preprocessing is for a single input,
  * or for those whose samples have rank 3. */
 bool qc_pipeline_is_normalized(const struct qc_pipeline *p, int v);

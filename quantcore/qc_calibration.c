@@ -1,0 +1,200 @@
+/* Statistics: from both passes over the calibration data, or of an earlier run. */
+#include <string.h>
+
+#include "quantcore/calib/statistics_file.h"
+#include "quantcore/qc_pipeline.h"
+
+/* Statistics serve other configurations of the same network later: what is observed must not
+ * depend on what this one excludes. */
+static enum qd_code widen_observation(struct qc_pipeline *p, struct qd_error *err)
+{
+    struct qc_quantize_options q = p->plan->options;
+    struct qc_quantize_plan *wide = NULL;
+    q.exclude = (struct qc_exclude){.nodes = NULL};
+    q.quantize_last_output = true;
+    QD_TRY(qc_quantize_plan_new(p->graph, &q, p->arena, &wide, err));
+    for (int v = 0; v < p->graph->n_values; v++) {
+        p->plan->observe[v] = p->plan->observe[v] || wide->observe[v];
+        if (p->plan->channel_axis[v] < 0) {
+            p->plan->channel_axis[v] = wide->channel_axis[v];
+        }
+    }
+    return QD_OK;
+}
+
+static enum qd_code make_observer(struct qc_pipeline *p, struct qd_error *err)
+{
+    const struct qc_options *o = p->options;
+    struct qc_observed *observed = NULL;
+    const struct qc_graph *g = p->graph;
+    int n = 0;
+    QD_TRY(widen_observation(p, err));
+    QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*observed), &observed, err));
+    for (int v = 0; v < g->n_values; v++) {
+        p->tensor_of[v] = p->plan->observe[v] ? n : -1;
+        if (p->plan->observe[v]) {
+            observed[n++] = (struct qc_observed){.name = g->values[v].name,
+                                                 .shape = g->values[v].shape,
+                                                 .channel_axis = p->plan->channel_axis[v]};
+        }
+    }
+    struct qc_observer_options options = {.n_threads = p->job->threads.n_threads,
+                                          .n_slots = o->batch_size,
+                                          .n_samples = p->report->n_calibration,
+                                          .min_percentile = o->min_percentile,
+                                          .max_percentile = o->max_percentile,
+                                          .tail_length = o->tail_length,
+                                          .kernels = &p->kernels};
+    return qc_observer_new(observed, n, &options, p->arena, &p->observer, err);
+}
+
+/* What the plan needs, from an earlier run. */
+static enum qd_code find_statistics(struct qc_pipeline *p, struct qd_error *err)
+{
+    const struct qc_graph *g = p->graph;
+    for (int v = 0; v < g->n_values; v++) {
+        const char *name = g->values[v].name;
+        int axis = p->plan->channel_axis[v];
+        p->tensor_of[v] = p->plan->observe[v] ? qc_statistics_find(p->statistics, name) : -1;
+        if (!p->plan->observe[v]) {
+            continue;
+        }
+        if (p->tensor_of[v] < 0) {
+            return qd_fail_on(err, QD_INVALID, name,
+                              "the statistics have no tensor '%s', which has to be quantized: they "
+                              "are of another network or another version of quantd",
+                              name);
+        }
+        const struct qc_tensor_statistics *t = &p->statistics->tensors[p->tensor_of[v]];
+        if (axis >= 0 && t->n_channels != g->values[v].shape.dim[axis]) {
+            return qd_fail_on(err, QD_INVALID, name,
+                              "the statistics have %d channels of '%s', the network has %lld",
+                              t->n_channels, name, (long long)g->values[v].shape.dim[axis]);
+        }
+    }
+    return QD_OK;
+}
+
+static enum qd_code load_statistics(struct qc_pipeline *p, struct qd_error *err)
+{
+    static const uint8_t unknown[32];
+    const uint8_t *model = p->job->model_sha256;
+    QD_TRY(qc_statistics_read(p->job->statistics, p->arena, &p->statistics, err));
+    const uint8_t *theirs = p->statistics->model_sha256;
+    if (model != NULL && memcmp(theirs, unknown, 32) != 0 && memcmp(theirs, model, 32) != 0) {
+        return qd_fail(err, QD_INVALID,
+                       "the statistics are of another model: it begins with sha256 "
+                       "%02x%02x%02x%02x, this one with %02x%02x%02x%02x",
+                       theirs[0], theirs[1], theirs[2], theirs[3], model[0], model[1], model[2],
+                       model[3]);
+    }
+    p->report->n_calibration = p->statistics->n_samples;
+    p->report->statistics = p->job->statistics;
+    return find_statistics(p, err);
+}
+
+/* ---- the two passes -------------------------------------------------------------------------- */
+
+struct pass_batch {
+    struct qc_pipeline *p;
+    bool second;
+    struct qd_error *errors; /* a thread each */
+    enum qd_code *codes;
+};
+
+struct pass_sample {
+    const struct pass_batch *batch;
+    int slot, thread;
+};
+
+static void observe(void *ctx, int value, const struct qc_view *view)
+{
+    const struct pass_sample *s = ctx;
+    struct qc_pipeline *p = s->batch->p;
+    int tensor = p->tensor_of[value];
+    if (tensor < 0) {
+        return;
+    }
+    if (s->batch->second) {
+        qc_observer_pass2(p->observer, tensor, s->thread, view);
+    } else {
+        qc_observer_pass1(p->observer, tensor, s->thread, s->slot, view);
+    }
+}
+
+static void run_sample(void *arg, int index, int thread)
+{
+    struct pass_batch *b = arg;
+    struct pass_sample s = {b, index, thread};
+    struct qc_pipeline *p = b->p;
+    enum qd_code code =
+        qc_exec_run(p->exec, p->states[thread], (const void *const *)p->calibration.slot[index],
+                    observe, &s, &b->errors[thread]);
+    b->codes[thread] = b->codes[thread] != QD_OK ? b->codes[thread] : code;
+}
+
+static enum qd_code run_batch(struct qc_pipeline *p, struct pass_batch *b, int n,
+                              struct qd_error *err)
+{
+    const struct qc_threads *t = &p->job->threads;
+    t->parallel_for(t->ctx, n, run_sample, b);
+    for (int i = 0; i < t->n_threads; i++) {
+        if (b->codes[i] != QD_OK) {
+            *err = b->errors[i];
+            return b->codes[i];
+        }
+    }
+    return QD_OK;
+}
+
+static enum qd_code look_at_batch(struct qc_pipeline *p, int n, struct qd_error *err)
+{
+    for (int i = 0; i < n; i++) {
+        QD_TRY(qc_sanity_sample(p->sanity, (const float *const *)p->calibration.slot[i], err));
+    }
+    return QD_OK;
+}
+
+static enum qd_code run_pass(struct qc_pipeline *p, bool second, struct qd_error *err)
+{
+    struct pass_batch b = {.p = p, .second = second};
+    size_t n_threads = (size_t)p->job->threads.n_threads;
+    int64_t done = 0;
+    int n = 0;
+    QD_TRY(qc_pipeline_begin(p, second ? QC_PHASE_PASS2 : QC_PHASE_PASS1, err));
+    QD_TRY(qd_arena_array(p->arena, n_threads, sizeof(*b.errors), &b.errors, err));
+    QD_TRY(qd_arena_array(p->arena, n_threads, sizeof(*b.codes), &b.codes, err));
+    QD_TRY(qc_feed_rewind(&p->calibration, err));
+    for (;;) {
+        QD_TRY(qc_feed_batch(&p->calibration, &n, err));
+        if (n == 0) {
+            break;
+        }
+        QD_TRY(run_batch(p, &b, n, err));
+        if (!second) {
+            QD_TRY(look_at_batch(p, n, err));
+            QD_TRY(qc_observer_end_batch(p->observer, n, p->calibration.index[0], err));
+        }
+        done += n;
+        QD_TRY(qc_pipeline_progress(p, done, p->report->n_calibration, "samples", err));
+    }
+    return second ? qc_observer_end_pass2(p->observer, &p->statistics, err)
+                  : qc_observer_end_pass1(p->observer, err);
+}
+
+static enum qd_code run_passes(struct qc_pipeline *p, struct qd_error *err)
+{
+    QD_TRY(make_observer(p, err));
+    QD_TRY(qc_sanity_new(p->graph, p->arena, &p->sanity, err));
+    QD_TRY(run_pass(p, false, err));
+    QD_TRY(run_pass(p, true, err));
+    if (p->job->model_sha256 != NULL) {
+        memcpy(p->statistics->model_sha256, p->job->model_sha256, 32);
+    }
+    return qc_statistics_write(p->statistics, p->arena, &p->report->statistics, err);
+}
+
+enum qd_code qc_pipeline_calibrate(struct qc_pipeline *p, struct qd_error *err)
+{
+    return p->job->statistics.size > 0 ? load_statistics(p, err) : run_passes(p, err);
+}
