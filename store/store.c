@@ -154,6 +154,7 @@ enum qd_code store_open(const struct store_settings *settings, struct store **re
     }
     store->lock_fd = -1;
     store->now_ms = settings->now_ms != NULL ? settings->now_ms : wall_clock_ms;
+    store->events_max = settings->events_max > 0 ? settings->events_max : STORE_EVENTS_MAX;
     /* Room is left for "/scratch/<job>-<attempt>/<file>" within PATH_MAX. */
     if (strlen(settings->data_dir) == 0 || strlen(settings->data_dir) > 3000) {
         code = qd_fail(err, QD_INVALID, "data folder: path of %zu bytes, allowed are 1 to 3000",

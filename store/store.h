@@ -9,9 +9,10 @@
 
 #include "quantcore/base/qd_arena.h"
 
-#define STORE_SCHEMA_VERSION 1
+#define STORE_SCHEMA_VERSION 2
 #define STORE_MAX_FAILURES 3 /* attempts of a job that may end internal or lost */
 #define STORE_LIST_MAX 1000  /* rows of one page */
+#define STORE_EVENTS_MAX 100000 /* about 30 MB; a job makes some ten */
 
 struct store;
 struct store_blobs;
@@ -52,12 +53,14 @@ struct store_job {
     const char *instance;
     int64_t version; /* of its name when succeeded, else 0 */
     const char *summary; /* JSON object */
+    const char *derived_from; /* id of the job whose statistics this one uses, or NULL */
 };
 
 struct store_settings {
     const char *data_dir;    /* created when absent (its parent must exist) */
     uint64_t min_free_bytes; /* new blobs are refused below; 0: no floor */
     int64_t (*now_ms)(void); /* NULL: the wall clock; tests put their own */
+    int64_t events_max;      /* the newest events, which are kept; 0: STORE_EVENTS_MAX */
 };
 
 /* Lock the folder, open or create the database, migrate it, open the blobs. QD_CONFLICT when

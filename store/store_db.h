@@ -12,6 +12,7 @@ struct store {
     int lock_fd;
     int fail_after; /* fault injection, 0: off */
     int64_t (*now_ms)(void);
+    int64_t events_max;
     char data_dir[4000];
     char instance[33];
     uint64_t id_ms, id_random; /* of the last job id: ids of one millisecond still ascend */
@@ -57,16 +58,19 @@ enum qd_code store_fail_sql(struct store *store, int rc, const char *what, struc
 QD_MUST_CHECK enum qd_code store_check_json(struct store *store, const char *what,
                                             const char *text, struct qd_error *err);
 
-/* Event of the job as it is now (inside a transaction). */
+/* Event of the job as it is now (inside a transaction); the oldest go beyond events_max. */
 QD_MUST_CHECK enum qd_code store_event_add(struct store *store, const char *job, const char *type,
                                            struct qd_error *err);
+/* A job is deleted: what is left of its events is that one (inside a transaction). */
+QD_MUST_CHECK enum qd_code store_events_of_deleted(struct store *store, const char *job,
+                                                   struct qd_error *err);
 
 /* Columns of a job in the order that store_read_job reads. */
 #define STORE_JOB_COLUMNS                                                                  \
     "id,name,state,phase,done,total,unit,attempt,failures,rev,priority,tags,config,"       \
     "model_sha256,created_ms,started_ms,finished_ms,updated_ms,run_after_ms,"              \
     "idempotency_key,request_hash,error_code,error_class,error_message,error_subject,"     \
-    "instance,version,summary"
+    "instance,version,summary,derived_from"
 void store_read_job(struct store_query *query, struct qd_arena *arena, struct store_job *ret);
 
 #endif

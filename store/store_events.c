@@ -16,6 +16,18 @@ enum qd_code store_event_add(struct store *store, const char *job, const char *t
     store_bind_text(&q, job);
     store_bind_text(&q, type);
     store_bind_int(&q, store->now_ms());
+    QD_TRY(store_query_run(&q));
+    /* Ids only grow, so that a difference of ids bounds the rows between them. */
+    store_query_init(&q, store, "DELETE FROM events WHERE id<=last_insert_rowid()-?1", err);
+    store_bind_int(&q, store->events_max);
+    return store_query_run(&q);
+}
+
+enum qd_code store_events_of_deleted(struct store *store, const char *job, struct qd_error *err)
+{
+    struct store_query q;
+    store_query_init(&q, store, "DELETE FROM events WHERE job_id=?1 AND type<>'job.deleted'", err);
+    store_bind_text(&q, job);
     return store_query_run(&q);
 }
 

@@ -1,4 +1,6 @@
-/* The durable stream of what happened to jobs; an event's id only grows. */
+/* The durable stream of what happened to jobs; an event's id only grows. The newest
+ * store_settings.events_max are kept, of a deleted job only that it was deleted: who asks for
+ * what follows an older id gets what follows the oldest that is kept. */
 #ifndef STORE_EVENTS_H
 #define STORE_EVENTS_H
 

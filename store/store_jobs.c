@@ -69,6 +69,7 @@ void store_read_job(struct store_query *q, struct qd_arena *arena, struct store_
     j.instance = store_column_text(q, 25, arena);
     j.version = store_column_int(q, 26);
     j.summary = store_column_text(q, 27, arena);
+    j.derived_from = store_column_text(q, 28, arena);
     *ret = j;
 }
 
@@ -198,7 +199,8 @@ static enum qd_code insert_job(struct store *store, const struct store_job_new *
     QD_TRY(store_check_json(store, "tags", job->tags, err));
     store_query_init(&q, store,
                      "INSERT INTO jobs(id,name,state,priority,tags,config,model_sha256,created_ms,"
-                     "updated_ms,idempotency_key,request_hash) VALUES(?,?,'queued',?,?,?,?,?,?,?,?)",
+                     "updated_ms,idempotency_key,request_hash,derived_from) "
+                     "VALUES(?,?,'queued',?,?,?,?,?,?,?,?,?)",
                      err);
     store_bind_text(&q, id);
     store_bind_text(&q, job->name);
@@ -210,6 +212,7 @@ static enum qd_code insert_job(struct store *store, const struct store_job_new *
     store_bind_int(&q, now);
     store_bind_text(&q, job->idempotency_key);
     store_bind_text(&q, job->request_hash);
+    store_bind_text(&q, job->derived_from);
     QD_TRY(store_query_run(&q));
     QD_TRY(insert_inputs(store, id, job, err));
     return store_event_add(store, id, "job.queued", err);
@@ -424,6 +427,9 @@ enum qd_code store_job_delete(struct store *store, const char *id, struct qd_err
     }
     if (code == QD_OK) {
         code = store_event_add(store, id, "job.deleted", err);
+    }
+    if (code == QD_OK) {
+        code = store_events_of_deleted(store, id, err);
     }
     if (code == QD_OK) {
         store_query_init(&q, store, "DELETE FROM jobs WHERE id=?", err);

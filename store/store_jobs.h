@@ -22,6 +22,7 @@ struct store_job_new {
     const char *idempotency_key, *request_hash; /* both or none */
     const struct store_input *inputs; /* exactly one of role model */
     size_t n_inputs;
+    const char *derived_from; /* id of a job, or NULL */
 };
 
 /* Queue a job. Same key and hash within 24 h: the existing job and *ret_existing true. Same key,
@@ -67,7 +68,8 @@ QD_MUST_CHECK enum qd_code store_job_queue_position(struct store *store, const c
 QD_MUST_CHECK enum qd_code store_job_update(struct store *store, const char *id,
                                             const char *name, const char *tags,
                                             const int *priority, struct qd_error *err);
-/* Rows of a final job; its blobs go with the next store_gc. QD_CONFLICT while it is not final. */
+/* Rows of a final job and its events but the last; its blobs go with the next store_gc unless
+ * another job names them. QD_CONFLICT while it is not final. */
 QD_MUST_CHECK enum qd_code store_job_delete(struct store *store, const char *id,
                                             struct qd_error *err);
 

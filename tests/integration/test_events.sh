@@ -181,6 +181,8 @@ done
 ask "$model/versions/x"
 same 'no number' 400 "$status"
 ask -X DELETE "$url/v1/jobs/$second"
+timeout 1 curl -sSN "$url/v1/events?after=$last" > "$work/body"
+same 'of a deleted job one event stays' job.deleted "$(sed -nE 's/^event: //p' "$work/body")"
 ask "$model/latest"
 holds 'latest goes back' "$work/body" '"version":1,'
 
