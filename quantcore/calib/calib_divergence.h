@@ -12,7 +12,9 @@
  * 1.7/r), and the divergence is smallest where that is an integer, so r = 1.70, 1.133, 0.85, 0.68
  * come out again and again.
  * These minima are often of nearly one depth: read from fine bins instead of from every value,
- * another of them may win (make bench-search tells how often, and by how much).
+ * another of them may win (of 93 tensors of three networks 6 to 8; make bench-search tells
+ * which), above all where many values are just alike and a fine bin moves them over an edge
+ * together.
  *
  * QC_FORM_SPREAD: over the fine bins, without that artefact: a code's mass is spread evenly over
  * those of its step's bins that hold data (a value that no neighbour hides is kept as it is), the

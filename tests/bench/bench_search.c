@@ -1,6 +1,9 @@
 /* The search of ranges on the activations of real networks: what is derived from one fine
  * histogram beside the naive form, which quantizes every value once for every candidate. Which
- * candidates both choose, how good the chosen is by the naive measure, and what each costs.
+ * candidates both choose, how good the chosen is by the naive measure, and what each costs. The
+ * next candidate is 0.01 of the range away for the divergences, 1/64 of an end for mse, a bin for
+ * entropy. What differs are tensors where many values are just alike (flat background behind a
+ * Conv) or few lie in the far tail: a bin moves them over an edge of the coarse ones together.
  * The example network is part of the repository, its images of a Debian package; the others lie
  * beside the checkout and are skipped, by name, where they do not.
  * Usage: bench_search [-v] [NETWORK] */
@@ -57,7 +60,7 @@ static const struct network {
       .resize_width = 96,
       .has_scale = true,
       .scale = 1.0f / 255},
-     8,
+     20,
      25},
 };
 
