@@ -196,6 +196,14 @@ VENV := $(BUILD)/venv
 check-interop: $(BUILD)/quantd $(if $(INTEROP_PYTHON),,$(VENV)/stamp)  ## the artifact in ONNX Runtime (needs PyPI; INTEROP_FLAGS=--full)
 	timeout 3600 $(or $(INTEROP_PYTHON),$(VENV)/bin/python) -B tests/interop/check_interop.py \
 		--quantd $(BUILD)/quantd --work $(BUILD)/interop $(INTEROP_FLAGS)
+# Every calibrator and switch on the same networks. A complete run takes some minutes and rewrites the
+# committed figures; BENCH_FLAGS="--quick resnet8_cifar10" looks at 100 samples of one network.
+BENCH_FLAGS ?=
+.PHONY: bench-accuracy
+bench-accuracy: $(BUILD)/quantd $(if $(INTEROP_PYTHON),,$(VENV)/stamp)  ## accuracy of every calibrator in ONNX Runtime (needs PyPI)
+	timeout 7200 $(or $(INTEROP_PYTHON),$(VENV)/bin/python) -B tests/bench/bench_accuracy.py \
+		--quantd $(BUILD)/quantd --work $(BUILD)/accuracy --output $(BUILD)/bench_accuracy.json \
+		--save tests/bench/accuracy.json $(BENCH_FLAGS)
 # Debian's python3 has venv without ensurepip until python3-venv is installed.
 $(VENV)/stamp:
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || { \
