@@ -492,6 +492,9 @@ enum qd_code qc_observer_end_pass2(struct qc_observer *o, struct qc_statistics *
 
 void qc_observer_drop_counts(struct qc_observer *o)
 {
+    if (o == NULL) {
+        return;
+    }
     for (int k = 0; k < o->statistics->n; k++) {
         struct qc_tensor_statistics *s = &o->statistics->tensors[k];
         struct observed *t = &o->tensors[k];

@@ -56,7 +56,8 @@ QD_MUST_CHECK enum qd_code qc_observer_end_pass2(struct qc_observer *o,
                                                  struct qc_statistics **ret,
                                                  struct qd_error *err);
 /* Give back what counts and tails take, which is most of it. Extremes, means and sums stay; the
- * statistics' histograms and tails are empty from then on (no bins, no values). */
+ * statistics' histograms and tails are empty from then on (no bins, no values). Takes
+ * NULL: what is derived from given statistics has no observer. */
 void qc_observer_drop_counts(struct qc_observer *o);
 
 #endif
