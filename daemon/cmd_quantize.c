@@ -218,6 +218,8 @@ static enum qd_code run_pipeline(struct quantize *q, struct qd_error *err)
     uint8_t sha256[32];
     cmd_sha256_bytes(job.model.data, job.model.size, sha256);
     job.model_sha256 = sha256;
+    job.candidates = q->spec.candidates;
+    job.n_candidates = q->spec.n_candidates;
     if (q->statistics_path != NULL) {
         QD_TRY(cmd_read_file(q->statistics_path, &q->arena, &job.statistics, err));
     }

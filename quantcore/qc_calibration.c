@@ -1,4 +1,5 @@
 /* Statistics: from both passes over the calibration data, or of an earlier run. */
+#include <math.h>
 #include <string.h>
 
 #include "quantcore/calib/statistics_file.h"
@@ -38,11 +39,16 @@ static enum qd_code make_observer(struct qc_pipeline *p, struct qd_error *err)
                                                  .channel_axis = p->plan->channel_axis[v]};
         }
     }
+    double min_percentile = o->min_percentile, max_percentile = o->max_percentile;
+    for (int i = 0; i < p->n_candidates; i++) { /* tails long enough for each */
+        min_percentile = fmin(min_percentile, p->candidates[i].options.min_percentile);
+        max_percentile = fmin(max_percentile, p->candidates[i].options.max_percentile);
+    }
     struct qc_observer_options options = {.n_threads = p->job->threads.n_threads,
                                           .n_slots = o->batch_size,
                                           .n_samples = p->report->n_calibration,
-                                          .min_percentile = o->min_percentile,
-                                          .max_percentile = o->max_percentile,
+                                          .min_percentile = min_percentile,
+                                          .max_percentile = max_percentile,
                                           .tail_length = o->tail_length,
                                           .kernels = &p->kernels};
     return qc_observer_new(observed, n, &options, p->arena, &p->observer, err);

@@ -61,6 +61,7 @@ enum qd_code qc_options_check(const struct qc_options *o, struct qd_error *err)
         QD_TRY(check_range("input_hi", o->input_hi, o->input_lo, (double)FLT_MAX, err));
     }
     QD_TRY(check_range("tail_length", (double)o->tail_length, 0, QC_TAIL_MAX, err));
+    QD_TRY(check_range("choice_deadline", o->choice_deadline, 0, 86400, err));
     QD_TRY(check_range("holdout", o->holdout, 0, 0.9, err));
     QD_TRY(check_range("batch_size", o->batch_size, 1, 1024, err));
     QD_TRY(check_range("gate_min_agreement", o->gate_min_agreement, 0, 1, err));

@@ -79,7 +79,8 @@ static enum qd_code init_feeds(struct qc_pipeline *p, struct qd_error *err)
         return QD_OK;
     }
     bool given = p->job->validation != NULL;
-    double share = given ? 0 : o->holdout;
+    bool choose = p->n_candidates > 1;
+    double share = given && !choose ? 0 : o->holdout;
     QD_TRY(qc_feed_init(&p->calibration, p->job->calibration, p->graph, QC_FEED_KEPT, share,
                         o->max_samples, o->batch_size, NULL, p->arena, err));
     int64_t limit = p->calibration.limit;
@@ -91,9 +92,15 @@ static enum qd_code init_feeds(struct qc_pipeline *p, struct qd_error *err)
     if (p->report->n_calibration < 1) {
         return qd_fail(err, QD_INVALID, "the calibration data hold no sample");
     }
+    if (given && choose && qc_feed_count(limit, share, QC_FEED_HELD_BACK) > 0) {
+        /* The validation set has no part in the choice: what it tells stays worth something. */
+        QD_TRY(qc_feed_init(&p->selection, p->job->calibration, p->graph, QC_FEED_HELD_BACK, share,
+                            limit, o->batch_size, &p->calibration, p->arena, err));
+    }
     struct qc_reader *reader = given ? p->job->validation : p->job->calibration;
     /* A single sample has to serve for both. */
     enum qc_feed_part part = given || limit == 1 ? QC_FEED_ALL : QC_FEED_HELD_BACK;
+    share = given ? 0 : share;
     QD_TRY(qc_feed_init(&p->verification, reader, p->graph, part, share,
                         given ? o->max_verification : limit, o->batch_size, &p->calibration,
                         p->arena, err));
@@ -117,7 +124,7 @@ static enum qd_code take_table(struct qc_pipeline *p, struct qc_quantize_options
     return qc_quantize_plan_new(p->graph, q, p->arena, &p->plan, err);
 }
 
-static enum qd_code make_plan(struct qc_pipeline *p, struct qd_error *err)
+enum qd_code qc_pipeline_plan(struct qc_pipeline *p, struct qd_error *err)
 {
     const struct qc_options *o = p->options;
     struct qc_quantize_options q = {.weights_per_channel = o->weights_per_channel,
@@ -198,6 +205,7 @@ static enum qd_code verify(struct qc_pipeline *p, struct qd_error *err)
 static enum qd_code prepare(struct qc_pipeline *p, struct qd_error *err)
 {
     QD_TRY(qc_options_check(p->options, err));
+    QD_TRY(qc_pipeline_expand(p, err));
     QD_TRY(build_f32(p, err));
     if (p->job->release_model != NULL) {
         p->job->release_model(p->job->release_ctx);
@@ -210,7 +218,7 @@ static enum qd_code prepare(struct qc_pipeline *p, struct qd_error *err)
         QD_TRY(qc_pipeline_begin(p, QC_PHASE_WEIGHTS, err));
         return qc_mode_prepare(p, err);
     }
-    return make_plan(p, err);
+    return qc_pipeline_plan(p, err);
 }
 
 static enum qd_code run_phases(struct qc_pipeline *p, struct qd_error *err)
@@ -222,9 +230,12 @@ static enum qd_code run_phases(struct qc_pipeline *p, struct qd_error *err)
         QD_TRY(qc_pipeline_calibrate(p, err));
     }
     if (is_static) {
+        QD_TRY(qc_pipeline_choose(p, err));
         QD_TRY(qc_pipeline_derive(p, err));
     } else if (qc_mode_calibrates(p)) {
-        qc_observer_drop_counts(p->observer);
+        if (p->observer != NULL) {
+            qc_observer_drop_counts(p->observer);
+        }
         QD_TRY(qc_pipeline_begin(p, QC_PHASE_BIAS, err));
         QD_TRY(qc_mode_correct(p, err));
     }

@@ -10,7 +10,9 @@
 
 struct qc_pipeline {
     const struct qc_job *job;
-    const struct qc_options *options;
+    const struct qc_options *options; /* of the candidate that is worked on */
+    struct qc_candidate *candidates;  /* one at least; `auto` is a list of them */
+    int n_candidates;
     struct qd_arena *arena;
     struct qc_kernels kernels;
     struct qc_report *report;
@@ -23,6 +25,7 @@ struct qc_pipeline {
     struct qc_sanity *sanity;    /* NULL likewise */
     int *tensor_of;              /* [n_values] index in the observer, -1 */
     struct qc_feed calibration, verification;
+    struct qc_feed selection;    /* to choose among candidates by; no reader: by verification */
     struct qc_statistics *statistics;
     struct qc_range *ranges;     /* [n_values] */
     struct qc_qparams *pairs;    /* [n_values] */
@@ -46,6 +49,13 @@ QD_MUST_CHECK enum qd_code qc_pipeline_calibrate(struct qc_pipeline *p, struct q
  * are given back; then the artifact's bytes. */
 QD_MUST_CHECK enum qd_code qc_pipeline_derive(struct qc_pipeline *p, struct qd_error *err);
 QD_MUST_CHECK enum qd_code qc_pipeline_export(struct qc_pipeline *p, struct qd_error *err);
+
+/* What of the network becomes integers by the options. */
+QD_MUST_CHECK enum qd_code qc_pipeline_plan(struct qc_pipeline *p, struct qd_error *err);
+/* qc_choose.c: the candidates from the job's options; and, when the statistics are there, the best
+ * of them: options and plan are its own then, the report's choices say why. */
+QD_MUST_CHECK enum qd_code qc_pipeline_expand(struct qc_pipeline *p, struct qd_error *err);
+QD_MUST_CHECK enum qd_code qc_pipeline_choose(struct qc_pipeline *p, struct qd_error *err);
 
 /* Does value v take its range from the declared normalization? Preprocessing is for a single input,
  * or for those whose samples have rank 3. */

@@ -55,6 +55,8 @@ struct qc_options {
     int64_t max_verification;                  /* samples to verify on, 0: all */
     int64_t tail_length;                       /* values that statistics keep at each end of a
                                                   tensor at least: for other percentiles later */
+    double choice_deadline;                    /* s for trying candidates, 0: none; the first is
+                                                  tried in any case */
     int batch_size;                            /* samples handed out at once: 8; no effect on
                                                   any result */
     enum qc_isa isa;                           /* highest instruction set to use */
@@ -88,7 +90,17 @@ struct qc_progress {
     void *ctx;
 };
 
+/* One of several configurations of a job; `auto` stands for a few of them. They may differ in
+ * what is derived from statistics; mode, samples, holdout, batch_size, isa, memory_limit and gate
+ * are the first one's. */
+struct qc_candidate {
+    struct qc_options options;
+    const char *label; /* "calibrator=mse, range=full"; borrowed */
+};
+
 struct qc_job {
+    const struct qc_candidate *candidates; /* borrowed; n_candidates 0: the options alone */
+    size_t n_candidates;
     struct qd_bytes model;         /* ONNX bytes, borrowed until release_model or the return */
     void (*release_model)(void *ctx); /* called once when the bytes have been read: the network
                                          is a copy, so that they need not stay in memory through
@@ -150,6 +162,15 @@ struct qc_output_row {
                                                           (Wilson) of accuracy_int8 */
 };
 
+/* A configuration that was tried. */
+struct qc_choice {
+    const char *label;
+    bool tried, chosen;
+    double sqnr_db;   /* mean over the outputs */
+    double agreement; /* NAN when no output is a classifier's */
+    double seconds;
+};
+
 struct qc_report {
     const char *model_name;
     enum qc_mode mode;
@@ -168,6 +189,10 @@ struct qc_report {
     int n_layers;
     struct qc_output_row *outputs;
     int n_outputs;
+    struct qc_choice *choices;    /* NULL when there was one configuration */
+    int n_choices;
+    int64_t n_selection;          /* samples that they were compared on */
+    const char *choice_reason;
     struct qd_bytes statistics;   /* of the calibration: see qc_job */
     const char **warnings;
     int n_warnings;

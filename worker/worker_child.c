@@ -224,6 +224,8 @@ static enum qd_code run_job(struct child *c, struct qd_error *err)
                          .release_ctx = c,
                          .calibration = c->calibration_reader,
                          .validation = c->validation_reader,
+                         .candidates = c->spec.candidates,
+                         .n_candidates = c->spec.n_candidates,
                          .statistics = c->statistics,
                          .model_sha256 = c->has_sha256 ? c->model_sha256 : NULL,
                          .threads = worker_threads_callback(c->threads),

@@ -84,6 +84,31 @@ static json_t *phases(const struct qc_report *report)
     return seconds;
 }
 
+static json_t *choice_rows(const struct qc_report *report)
+{
+    json_t *rows = json_array();
+    for (int i = 0; i < report->n_choices; i++) {
+        const struct qc_choice *c = &report->choices[i];
+        json_array_append_new(rows, json_pack("{s:s, s:b, s:b, s:o, s:o, s:o}", "configuration",
+                                              c->label, "tried", c->tried, "chosen", c->chosen,
+                                              "sqnr_db", number(c->tried ? c->sqnr_db : NAN),
+                                              "agreement",
+                                              number(c->tried ? c->agreement : NAN), "seconds",
+                                              number(c->seconds)));
+    }
+    return rows;
+}
+
+/* Several configurations were compared: the table, and why the winner won. */
+static void add_choices(json_t *json, const struct qc_report *report)
+{
+    if (report->n_choices > 0) {
+        json_object_set_new(json, "choices", choice_rows(report));
+        json_object_set_new(json, "choice_reason", json_string(report->choice_reason));
+        json_object_set_new(json, "n_selection", json_integer(report->n_selection));
+    }
+}
+
 json_t *worker_report_json(const struct qc_report *report)
 {
     json_t *outputs = json_array(), *warnings = json_array();
@@ -93,7 +118,7 @@ json_t *worker_report_json(const struct qc_report *report)
     for (int i = 0; i < report->n_warnings; i++) {
         json_array_append_new(warnings, json_string(report->warnings[i]));
     }
-    return json_pack(
+    json_t *json = json_pack(
         "{s:s, s:s, s:{s:I, s:I}, s:s, s:i, s:I, s:I, s:b, s:{s:I, s:I}, s:{s:i, s:i}, "
         "s:{s:i, s:i}, s:o, s:f, s:I, "
         "s:b, s:o, s:o, s:o}",
@@ -109,6 +134,8 @@ json_t *worker_report_json(const struct qc_report *report)
         report->total_seconds, "peak_arena_bytes", (json_int_t)report->peak_arena_bytes,
         "gate_passed", report->gate_passed, "outputs", outputs, "warnings", warnings, "layers",
         worker_report_layers(report));
+    add_choices(json, report);
+    return json;
 }
 
 static int by_local_sqnr(const void *a, const void *b)
@@ -168,6 +195,26 @@ static void print_samples(FILE *out, const struct qc_report *report)
             report->verification_held_back ? "held back" : "given for it");
 }
 
+static void print_choices(FILE *out, const struct qc_report *report)
+{
+    if (report->n_choices == 0) {
+        return;
+    }
+    fprintf(out, "configurations, compared on %lld samples\n", (long long)report->n_selection);
+    for (int i = 0; i < report->n_choices; i++) {
+        const struct qc_choice *c = &report->choices[i];
+        if (!c->tried) {
+            fprintf(out, "  %-48.100s not tried\n", c->label);
+        } else if (isnan(c->agreement)) {
+            fprintf(out, "%c %-48.100s %6.2f dB\n", c->chosen ? '*' : ' ', c->label, c->sqnr_db);
+        } else {
+            fprintf(out, "%c %-48.100s %6.2f dB  %6.2f %%\n", c->chosen ? '*' : ' ', c->label,
+                    c->sqnr_db, 100 * c->agreement);
+        }
+    }
+    fprintf(out, "chosen: %s\n", report->choice_reason);
+}
+
 char *worker_report_text(const struct qc_report *report)
 {
     char *text = NULL;
@@ -189,6 +236,7 @@ char *worker_report_text(const struct qc_report *report)
                 report->n_imported_tensors, report->n_imported_constants);
     }
     print_samples(out, report);
+    print_choices(out, report);
     for (int i = 0; i < report->n_outputs; i++) {
         print_output(out, &report->outputs[i]);
     }

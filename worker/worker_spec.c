@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum field_type { FIELD_F64, FIELD_F32, FIELD_INT, FIELD_S64, FIELD_SIZE, FIELD_BOOL, FIELD_WORD };
@@ -21,7 +22,7 @@ struct spec_field {
 static enum qd_code set_calibrator(struct worker_spec *s, const char *word)
 {
     enum qc_calibrator c;
-    if (!qc_calibrator_from_name(word, &c) || c == QC_CALIB_AUTO) {
+    if (!qc_calibrator_from_name(word, &c)) {
         return QD_INVALID;
     }
     s->options.calibrator = c;
@@ -122,7 +123,7 @@ static const struct spec_field fields[] = {
     {"/quantize_last_output", FIELD_BOOL, OPTION(quantize_last_output), NULL, NULL},
     {"/memory_limit", FIELD_SIZE, OPTION(memory_limit), NULL, NULL},
     {"/calibration/calibrator", FIELD_WORD, 0, set_calibrator,
-     "mse, minmax, percentile, kl, symmetric_kl, js, entropy"},
+     "auto, mse, minmax, percentile, kl, symmetric_kl, js, entropy"},
     {"/calibration/divergence", FIELD_WORD, 0, set_divergence, "levels, spread"},
     {"/calibration/min_percentile", FIELD_F64, OPTION(min_percentile), NULL, NULL},
     {"/calibration/max_percentile", FIELD_F64, OPTION(max_percentile), NULL, NULL},
@@ -133,6 +134,7 @@ static const struct spec_field fields[] = {
     {"/calibration/holdout", FIELD_F64, OPTION(holdout), NULL, NULL},
     {"/calibration/max_samples", FIELD_S64, OPTION(max_samples), NULL, NULL},
     {"/calibration/tail_length", FIELD_S64, OPTION(tail_length), NULL, NULL},
+    {"/grid/deadline_s", FIELD_F64, OPTION(choice_deadline), NULL, NULL},
     {"/verification/max_samples", FIELD_S64, OPTION(max_verification), NULL, NULL},
     {"/calibration/batch_size", FIELD_INT, OPTION(batch_size), NULL, NULL},
     {"/calibration/input_range", FIELD_WORD, 0, set_input_range,
@@ -220,6 +222,129 @@ static enum qd_code set_field(struct worker_spec *s, const struct spec_field *f,
     case FIELD_S64:
     case FIELD_SIZE:
         return set_integer(f, value, to, err);
+    }
+    return QD_OK;
+}
+
+/* ---- a grid ----------------------------------------------------------------------------------- */
+
+/* Fields that may be a list of values: what is derived from statistics. */
+static const char *const grid_fields[] = {
+    "/calibration/calibrator",         "/calibration/divergence",
+    "/calibration/min_percentile",     "/calibration/max_percentile",
+    "/calibration/search_start_scale", "/calibration/search_end_scale",
+    "/calibration/search_step",        "/calibration/bins",
+    "/calibration/input_range",        "/activations/type",
+    "/activations/scheme",             "/weights/per_channel",
+    "/weights/dense_per_channel",      "/weights/range",
+    "/weights/bias_correction",        "/quantize_last_output",
+};
+
+struct axis {
+    const struct spec_field *field;
+    const json_t *values;
+};
+
+/* "calibrator=mse, range=full", cut to size. */
+static void write_label(char label[WORKER_SPEC_LABEL], const struct axis *axes, size_t n_axes,
+                        size_t index)
+{
+    size_t used = 0;
+    size_t rest = index;
+    for (size_t k = n_axes; k-- > 0;) {
+        size_t n = json_array_size(axes[k].values);
+        const json_t *value = json_array_get(axes[k].values, rest % n);
+        char *text = json_dumps(value, JSON_ENCODE_ANY);
+        rest /= n;
+        int wrote = snprintf(label + used, (size_t)WORKER_SPEC_LABEL - used, "%s%s=%s",
+                             used > 0 ? ", " : "", strrchr(axes[k].field->pointer, '/') + 1,
+                             json_is_string(value) ? json_string_value(value)
+                             : text != NULL        ? text
+                                                   : "?");
+        free(text);
+        used += wrote > 0 ? (size_t)wrote : 0;
+        used = used < (size_t)WORKER_SPEC_LABEL ? used : (size_t)WORKER_SPEC_LABEL - 1;
+    }
+}
+
+/* Every combination of the axes' values, the last axis fastest. */
+static enum qd_code make_candidate(struct worker_spec *s, const struct axis *axes, size_t n_axes,
+                                   size_t index, struct qd_error *err)
+{
+    size_t rest = index;
+    for (size_t k = n_axes; k-- > 0;) {
+        size_t n = json_array_size(axes[k].values);
+        const json_t *value = json_array_get(axes[k].values, rest % n);
+        rest /= n;
+        QD_TRY(set_field(s, axes[k].field, value, err));
+    }
+    QD_TRY(qc_options_check(&s->options, err));
+    write_label(s->labels[index], axes, n_axes, index);
+    s->candidates[index] = (struct qc_candidate){s->options, s->labels[index]};
+    return QD_OK;
+}
+
+static const struct spec_field *grid_field(const char *pointer)
+{
+    for (size_t i = 0; i < QD_COUNT_OF(grid_fields); i++) {
+        for (size_t k = 0; strcmp(pointer, grid_fields[i]) == 0 && k < QD_COUNT_OF(fields); k++) {
+            if (strcmp(fields[k].pointer, pointer) == 0) {
+                return &fields[k];
+            }
+        }
+    }
+    return NULL;
+}
+
+/* The lists among a section's members (or the top level's). */
+static enum qd_code find_axes(const json_t *object, const char *prefix, struct axis *axes,
+                              size_t *n_axes, size_t *product, struct qd_error *err)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        char pointer[200];
+        (void)snprintf(pointer, sizeof(pointer), "%s/%.128s", prefix, key);
+        const struct spec_field *field = grid_field(pointer);
+        if (field == NULL || !json_is_array(value)) {
+            continue;
+        }
+        size_t n = json_array_size(value);
+        *product *= n;
+        if (n < 1 || *product > WORKER_SPEC_MAX_CANDIDATES) {
+            return qd_fail_on(err, n < 1 ? QD_INVALID : QD_LIMIT_EXCEEDED, field->pointer,
+                              "%s: the lists make %zu configurations, allowed: 1 to %d",
+                              field->pointer, *product, WORKER_SPEC_MAX_CANDIDATES);
+        }
+        axes[(*n_axes)++] = (struct axis){field, value};
+    }
+    return QD_OK;
+}
+
+static enum qd_code make_grid(struct worker_spec *s, const json_t *config, struct qd_error *err)
+{
+    static const char *const sections[] = {"calibration", "activations", "weights"};
+    struct axis axes[QD_COUNT_OF(grid_fields)];
+    size_t n_axes = 0, product = 1;
+    for (size_t i = 0; i < QD_COUNT_OF(sections); i++) {
+        char prefix[32];
+        (void)snprintf(prefix, sizeof(prefix), "/%s", sections[i]);
+        QD_TRY(find_axes(json_object_get(config, sections[i]), prefix, axes, &n_axes, &product,
+                         err));
+    }
+    QD_TRY(find_axes(config, "", axes, &n_axes, &product, err));
+    for (size_t i = 0; n_axes > 0 && i < product; i++) {
+        QD_TRY(make_candidate(s, axes, n_axes, i, err));
+        s->n_candidates = i + 1;
+    }
+    if (n_axes > 0) {
+        s->options = s->candidates[0].options;
+    }
+    if (n_axes > 0 && s->options.mode != QC_MODE_STATIC) {
+        return qd_fail_on(err, QD_INVALID, "/mode",
+                          "/mode is '%s': lists of values are for mode static",
+                          qc_mode_name(s->options.mode));
     }
     return QD_OK;
 }
@@ -337,6 +462,9 @@ static enum qd_code set_list(struct worker_spec *s, const char *pointer, const j
 static enum qd_code set_value(struct worker_spec *s, const char *pointer, const json_t *value,
                               struct qd_error *err)
 {
+    if (json_is_array(value) && grid_field(pointer) != NULL) {
+        return QD_OK; /* make_grid takes it */
+    }
     for (size_t i = 0; i < QD_COUNT_OF(fields); i++) {
         if (strcmp(fields[i].pointer, pointer) == 0) {
             QD_TRY(set_field(s, &fields[i], value, err));
@@ -353,7 +481,8 @@ static enum qd_code set_value(struct worker_spec *s, const char *pointer, const 
 static bool is_section(const char *key)
 {
     static const char *const sections[] = {"calibration", "weights", "gate", "preprocess",
-                                           "exclude", "activations"};
+                                           "exclude", "activations", "verification",
+                                           "grid"};
     for (size_t i = 0; i < QD_COUNT_OF(sections); i++) {
         if (strcmp(key, sections[i]) == 0) {
             return true;
@@ -419,6 +548,7 @@ enum qd_code worker_spec_parse(const json_t *config, struct worker_spec *ret, st
     }
     QD_TRY(check_preprocess(&ret->preprocess, err));
     qc_options_normalization(&ret->options, &ret->preprocess);
+    QD_TRY(make_grid(ret, config, err));
     return qc_options_check(&ret->options, err);
 }
 

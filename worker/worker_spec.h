@@ -9,10 +9,16 @@
 
 #define WORKER_SPEC_MAX_BYTES (64 * 1024)
 #define WORKER_SPEC_MAX_NAMES 256
+#define WORKER_SPEC_MAX_CANDIDATES 64
+#define WORKER_SPEC_LABEL 192
 
 struct worker_spec {
     char name[129];              /* of the model, "" when not given; [A-Za-z0-9._-] */
     struct qc_options options;
+    /* Lists in the configuration, as the product of their values; 0: there are none. */
+    struct qc_candidate candidates[WORKER_SPEC_MAX_CANDIDATES];
+    char labels[WORKER_SPEC_MAX_CANDIDATES][WORKER_SPEC_LABEL];
+    size_t n_candidates;
     struct qc_preprocess preprocess;
     const char *exclude_nodes[WORKER_SPEC_MAX_NAMES]; /* borrowed from the JSON value */
     const char *exclude_types[WORKER_SPEC_MAX_NAMES];

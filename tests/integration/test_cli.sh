@@ -179,6 +179,22 @@ expect 0 '^model sha256:[0-9a-f]{64}, 25 samples, ' statistics show "$merged"
 expect 2 'usage' statistics merge "$merged"
 expect 2 'usage' statistics
 
+# --- several configurations: the best is kept, and is what it is alone
+echo '{"calibration":{"calibrator":["minmax","js","mse"]},"weights":{"range":["narrow","full"]}}' > "$work/grid.json"
+grid=(quantize $example --config "$work/grid.json" --validation "$work/more" --output "$work/grid")
+expect 0 '6 of 6 configurations were tried' "${grid[@]}" --calibration "$work/images"
+chosen=$(sed -nE "s/^\* (range=[a-z]+, calibrator=[a-z]+) .*/\1/p" "$work/out")
+same 'the best is the largest' "$chosen" "$(grep -E '^[* ] range=' "$work/out" | sed -E 's/^. (range=[a-z]+, calibrator=[a-z]+) +([0-9.]+) dB.*/\2 \1/' | sort -rn -s -k1,1 | head -n1 | cut -d' ' -f2-)"
+winner=$(sha256sum < "$work/grid/model.qdq.onnx")
+echo "{\"calibration\":{\"calibrator\":\"${chosen##*=}\"},\"weights\":{\"range\":\"$(echo "$chosen" | sed -E 's/range=([a-z]+),.*/\1/')\"}}" > "$work/one.json"
+expect 0 '' quantize $example --config "$work/one.json" --statistics "$work/grid/statistics.qds" --output "$work/one"
+same 'the winner alone' "$winner" "$(sha256sum < "$work/one/model.qdq.onnx")"
+sed 's/}$/,"grid":{"deadline_s":0.000001}}/' "$work/grid.json" > "$work/hurry.json"
+expect 0 '1 of 6 configurations were tried before the deadline' "${grid[@]}" --config "$work/hurry.json" --calibration "$work/images"
+expect 3 'choose among 6 configurations takes samples' quantize $example --config "$work/grid.json" --statistics "$merged" --output "$work/none"
+echo '{"calibration":{"calibrator":"auto"}}' > "$work/auto.json"
+expect 0 '4 of 4 configurations' "${grid[@]}" --config "$work/auto.json" --statistics "$merged"
+
 # A failed gate is a failure whose report and artifact can be looked at.
 echo '{"preprocess":{"scale":0.00392156862745098},"gate":{"min_sqnr_db":99}}' > "$work/gate.json"
 expect 1 'gate|99' quantize $example --config "$work/gate.json" --calibration "$work/images" --output "$work/gate"

@@ -125,6 +125,64 @@ START_TEST(parse__wrong_input__names_the_field)
 }
 END_TEST
 
+START_TEST(parse__lists__every_combination)
+{
+    struct worker_spec s;
+    struct qd_error err;
+    json_t *c;
+    const char *text = "{\"quantize_last_output\":[false,true],\"calibration\":{\"calibrator\":"
+                       "[\"auto\",\"js\",\"mse\"],\"bins\":99},\"weights\":{\"range\":[\"full\"]},"
+                       "\"grid\":{\"deadline_s\":2.5}}";
+    ck_assert_int_eq(parse(text, &s, &c, &err), QD_OK);
+    ck_assert_uint_eq(s.n_candidates, 6);
+    for (size_t i = 0; i < s.n_candidates; i++) {
+        const struct qc_options *o = &s.candidates[i].options;
+        ck_assert(o->weights_full_range);
+        ck_assert_int_eq(o->bins, 99);
+        ck_assert(o->choice_deadline == 2.5);
+        for (size_t k = 0; k < i; k++) {
+            ck_assert(o->calibrator != s.candidates[k].options.calibrator ||
+                      o->quantize_last_output != s.candidates[k].options.quantize_last_output);
+            ck_assert_str_ne(s.candidates[i].label, s.candidates[k].label);
+        }
+    }
+    ck_assert_int_eq(s.options.calibrator, QC_CALIB_AUTO);
+    ck_assert_str_eq(s.candidates[0].label,
+                     "quantize_last_output=false, range=full, calibrator=auto");
+    json_decref(c);
+    ck_assert_int_eq(parse("{\"calibration\":{\"calibrator\":\"js\"}}", &s, &c, &err), QD_OK);
+    ck_assert_uint_eq(s.n_candidates, 0);
+    json_decref(c);
+}
+END_TEST
+
+START_TEST(parse__lists_too_long_empty_or_wrong__named)
+{
+    static const struct {
+        const char *text, *subject;
+        enum qd_code code;
+    } bad[] = {
+        {"{\"calibration\":{\"calibrator\":[]}}", "/calibration/calibrator", QD_INVALID},
+        {"{\"calibration\":{\"calibrator\":[\"mse\",\"x\"]}}", "/calibration/calibrator", QD_INVALID},
+        {"{\"calibration\":{\"holdout\":[0.1,0.2]}}", "/calibration/holdout", QD_INVALID},
+        {"{\"calibration\":{\"bins\":[8,9,10,11,12,13,14,15,16],\"min_percentile\":"
+         "[1,0.9,0.91,0.92,0.93,0.94,0.95,0.96]}}", "/calibration/min_percentile",
+         QD_LIMIT_EXCEEDED},
+        {"{\"mode\":\"dynamic\",\"weights\":{\"range\":[\"full\",\"narrow\"]}}", "/mode",
+         QD_INVALID},
+        {"{\"calibration\":{\"bins\":[8,1]}}", "bins", QD_INVALID},
+    };
+    for (size_t i = 0; i < QD_COUNT_OF(bad); i++) {
+        struct worker_spec s;
+        struct qd_error err;
+        json_t *c;
+        ck_assert_int_eq(parse(bad[i].text, &s, &c, &err), bad[i].code);
+        ck_assert_str_eq(err.subject, bad[i].subject);
+        json_decref(c);
+    }
+}
+END_TEST
+
 Suite *test_spec_suite(void)
 {
     Suite *s = suite_create("spec");
@@ -133,6 +191,8 @@ Suite *test_spec_suite(void)
     tcase_add_test(tc, parse__number_formats__set);
     tcase_add_test(tc, parse__every_kind_of_field__set);
     tcase_add_loop_test(tc, parse__wrong_input__names_the_field, 0, (int)QD_COUNT_OF(wrong));
+    tcase_add_test(tc, parse__lists__every_combination);
+    tcase_add_test(tc, parse__lists_too_long_empty_or_wrong__named);
     suite_add_tcase(s, tc);
     return s;
 }
