@@ -169,6 +169,7 @@ static enum qd_code new_verify(struct qc_pipeline *p, struct qd_error *err)
                                   .int_graph = g,
                                   .int_exec = exec,
                                   .codes = &codes,
+                                  .kernels = &p->kernels,
                                   .n_threads = p->job->threads.n_threads,
                                   .n_slots = p->options->batch_size};
     return qc_verify_new(&o, p->arena, &p->verify, err);

@@ -117,6 +117,23 @@ void qc_nd_walk(const struct qc_nd *nd, qc_nd_run_fn *run, void *ctx)
     }
 }
 
+int64_t qc_nd_take_row(struct qc_nd *nd)
+{
+    int last = nd->rank - 1;
+    int64_t n = nd->dim[last];
+    for (int k = 0; k < nd->n_operands; k++) {
+        if (nd->stride[k][last] != 1) {
+            return 1;
+        }
+    }
+    if (last > 0) {
+        nd->rank--;
+    } else {
+        nd->dim[0] = 1; /* one row */
+    }
+    return n;
+}
+
 struct copy {
     size_t size;
     const char *from;

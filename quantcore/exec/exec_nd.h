@@ -30,6 +30,10 @@ void qc_nd_init_strides(struct qc_nd *nd, const struct qc_shape *shape, int n_op
 typedef void qc_nd_run_fn(const struct qc_nd *nd, const int64_t *off, void *ctx);
 void qc_nd_walk(const struct qc_nd *nd, qc_nd_run_fn *run, void *ctx);
 
+/* Take away the last dim if it is contiguous in all operands, and return its length; else leave it
+ * and return 1. A walk then gives runs of rows of that many contiguous elements. */
+int64_t qc_nd_take_row(struct qc_nd *nd);
+
 /* Copy elements of `size` bytes (1, 2, 4, 8): operand 0 is the source, 1 the destination. */
 void qc_nd_copy(const struct qc_nd *nd, size_t size, const void *from, void *to);
 

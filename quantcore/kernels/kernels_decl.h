@@ -22,7 +22,9 @@
     qc_sum_f32_fn qc_sum_f32__##isa;                  \
     qc_sum_u8_fn qc_sum_u8__##isa;                    \
     qc_minmax_f32_fn qc_minmax_f32__##isa;            \
-    qc_histogram_f32_fn qc_histogram_f32__##isa
+    qc_histogram_f32_fn qc_histogram_f32__##isa;      \
+    qc_error_fn qc_error_f32__##isa;                  \
+    qc_error_fn qc_error_u8__##isa
 
 QC_KERNELS_OF(ref);
 QC_KERNELS_OF(avx2);

@@ -56,6 +56,8 @@ static void use_ref(struct qc_kernels *k)
         .sum_u8 = qc_sum_u8__ref,
         .minmax_f32 = qc_minmax_f32__ref,
         .histogram_f32 = qc_histogram_f32__ref,
+        .error_f32 = qc_error_f32__ref,
+        .error_u8 = qc_error_u8__ref,
     };
 }
 
@@ -83,6 +85,8 @@ static void use_avx2(struct qc_kernels *k)
     k->sum_u8 = qc_sum_u8__avx2;
     k->minmax_f32 = qc_minmax_f32__avx2;
     k->histogram_f32 = qc_histogram_f32__avx2;
+    k->error_f32 = qc_error_f32__avx2;
+    k->error_u8 = qc_error_u8__avx2;
 }
 
 static void use_avx512(struct qc_kernels *k)
@@ -108,6 +112,8 @@ static void use_avx512(struct qc_kernels *k)
     k->sum_u8 = qc_sum_u8__avx512;
     k->minmax_f32 = qc_minmax_f32__avx512;
     k->histogram_f32 = qc_histogram_f32__avx512;
+    k->error_f32 = qc_error_f32__avx512;
+    k->error_u8 = qc_error_u8__avx512;
 }
 
 void qc_kernels_init(struct qc_kernels *kernels, enum qc_isa isa)

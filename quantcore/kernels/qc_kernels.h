@@ -142,6 +142,33 @@ typedef void qc_minmax_f32_fn(const float *x, size_t n, float *ret_min, float *r
 typedef void qc_histogram_f32_fn(const float *x, size_t n, int32_t first, float inv_width,
                                  int n_bins, uint64_t *counts);
 
+/* ---- sums of an approximation's error: n_rows times n contiguous elements --------------------
+ * Sums are doubles in eight partial sums: element i of a row goes to sum i % 8, rows follow each
+ * other, so that the order is part of the result. noise takes a fused multiply-add; the other
+ * products are exact. */
+#define QC_SUM_LANES 8
+
+struct qc_error_sums {
+    double signal[QC_SUM_LANES];    /* x^2 */
+    double noise[QC_SUM_LANES];     /* e^2, e = x - y */
+    double dot[QC_SUM_LANES];       /* f32: x y; u8: x (q - zero_point) */
+    double energy[QC_SUM_LANES];    /* f32: y^2; u8: (q - zero_point)^2 */
+    double max_error[QC_SUM_LANES]; /* largest |e|, no NaN */
+    uint64_t saturated;             /* u8: codes 0 with x < lo, codes 255 with x > hi */
+};
+struct qc_error {
+    const float *x;
+    const float *y_f32;         /* the one that the kernel is for */
+    const uint8_t *y_u8;        /* y = scale * (q - zero_point), exact in double */
+    int64_t x_step, y_step;     /* elements between the rows' beginnings */
+    size_t n_rows, n;
+    float scale;                /* the rest is for u8 */
+    int32_t zero_point;         /* 0..255 */
+    float lo, hi;               /* lo <= 0 <= hi */
+};
+/* Add to the sums. */
+typedef void qc_error_fn(const struct qc_error *p, struct qc_error_sums *sums);
+
 struct qc_kernels {
     enum qc_isa isa;
     int tile_rows_f32, tile_rows_s8; /* rows a tile does best with */
@@ -162,6 +189,7 @@ struct qc_kernels {
     qc_sum_u8_fn *sum_u8;
     qc_minmax_f32_fn *minmax_f32;
     qc_histogram_f32_fn *histogram_f32;
+    qc_error_fn *error_f32, *error_u8;
 };
 
 /* Best instruction set of this CPU. */

@@ -5,63 +5,93 @@
 #include "quantcore/exec/exec_nd.h"
 
 struct metric_walk {
-    struct qc_metric *m;
+    qc_error_fn *add;
+    struct qc_error block;
     const float *x;
     const void *y;
-    const struct qc_qparams *params; /* NULL: y is f32 */
+    bool is_u8;
+    int64_t n; /* elements of a row */
+    struct qc_error_sums sums;
 };
 
-static void add_pair(struct qc_metric *m, double x, double y)
+/* The nearest f32 towards infinity: x < up(a) if and only if x < a, for every f32 x. */
+static float up(double a)
 {
-    double e = x - y;
-    m->signal += x * x;
-    m->noise += e * e;
-    m->dot += x * y;
-    m->energy += y * y;
-    m->max_error = fabs(e) > m->max_error ? fabs(e) : m->max_error;
-    m->n++;
+    float f = (float)a;
+    return (double)f < a ? nextafterf(f, INFINITY) : f;
 }
 
-static void add_code(struct qc_metric *m, double x, uint8_t q, const struct qc_qparams *p)
+static void metric_block(const struct qc_nd *rows, const int64_t *off, void *ctx)
 {
-    double y = (double)p->scale * (q - p->zero_point);
-    bool beyond = (q == 0 && x < y - 0.5 * (double)p->scale) ||
-                  (q == 255 && x > y + 0.5 * (double)p->scale);
-    m->saturated += beyond ? 1 : 0;
-    add_pair(m, x, y);
-}
-
-static void metric_run(const struct qc_nd *nd, const int64_t *off, void *ctx)
-{
-    const struct metric_walk *w = ctx;
-    int last = nd->rank - 1;
-    int64_t sx = nd->stride[0][last], sy = nd->stride[1][last];
-    for (int64_t i = 0; i < nd->dim[last]; i++) {
-        double x = (double)w->x[off[0] + i * sx];
-        int64_t at = off[1] + i * sy;
-        if (w->params != NULL) {
-            add_code(w->m, x, ((const uint8_t *)w->y)[at], w->params);
-        } else {
-            add_pair(w->m, x, (double)((const float *)w->y)[at]);
-        }
+    struct metric_walk *w = ctx;
+    struct qc_error *b = &w->block;
+    int last = rows->rank - 1;
+    b->x = w->x + off[0];
+    if (w->is_u8) {
+        b->y_u8 = (const uint8_t *)w->y + off[1];
+    } else {
+        b->y_f32 = (const float *)w->y + off[1];
     }
+    b->x_step = rows->stride[0][last];
+    b->y_step = rows->stride[1][last];
+    b->n_rows = (size_t)rows->dim[last];
+    b->n = (size_t)w->n;
+    w->add(b, &w->sums);
 }
 
-void qc_metric_add(struct qc_metric *m, const struct qc_view *x, const struct qc_view *y,
-                   const struct qc_qparams *params)
+static double total(const double s[QC_SUM_LANES])
 {
-    struct qc_nd nd;
+    return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
+}
+
+/* scale: of y as the kernel saw it. */
+static void take_sums(struct qc_metric *m, const struct qc_error_sums *s, double scale, size_t n)
+{
+    m->signal += total(s->signal);
+    m->noise += total(s->noise);
+    m->dot += scale * total(s->dot);
+    m->energy += scale * scale * total(s->energy);
+    for (int i = 0; i < QC_SUM_LANES; i++) {
+        m->max_error = s->max_error[i] > m->max_error ? s->max_error[i] : m->max_error;
+    }
+    m->n += n;
+    m->saturated += s->saturated;
+}
+
+void qc_metric_add(struct qc_metric *m, const struct qc_kernels *kernels, const struct qc_view *x,
+                   const struct qc_view *y, const struct qc_qparams *params)
+{
+    struct qc_nd rows;
     const struct qc_view *views[2] = {x, y};
-    struct metric_walk walk = {m, x->data, y->data, y->dtype == QC_U8 ? params : NULL};
-    qc_nd_init(&nd, &x->shape, 2, views);
-    qc_nd_walk(&nd, metric_run, &walk);
+    bool is_u8 = y->dtype == QC_U8;
+    struct metric_walk walk = {.add = is_u8 ? kernels->error_u8 : kernels->error_f32,
+                               .x = x->data,
+                               .y = y->data,
+                               .is_u8 = is_u8};
+    if (is_u8) {
+        double scale = (double)params->scale;
+        walk.block.scale = params->scale;
+        walk.block.zero_point = params->zero_point;
+        walk.block.lo = up(scale * (-params->zero_point - 0.5));
+        walk.block.hi = -up(-scale * (255 - params->zero_point + 0.5));
+    }
+    qc_nd_init(&rows, &x->shape, 2, views);
+    walk.n = qc_nd_take_row(&rows);
+    qc_nd_walk(&rows, metric_block, &walk);
+    take_sums(m, &walk.sums, is_u8 ? (double)params->scale : 1.0, qc_shape_elements(&x->shape));
 }
 
 void qc_metric_add_dense(struct qc_metric *m, const float *x, const float *y, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        add_pair(m, (double)x[i], (double)y[i]);
+        double a = (double)x[i], b = (double)y[i], e = a - b;
+        m->signal += a * a;
+        m->noise += e * e;
+        m->dot += a * b;
+        m->energy += b * b;
+        m->max_error = fabs(e) > m->max_error ? fabs(e) : m->max_error;
     }
+    m->n += n;
 }
 
 void qc_metric_merge(struct qc_metric *into, const struct qc_metric *from)

@@ -1,7 +1,8 @@
 /* Metrics of an approximation, the one place where they are defined.
  *
- * Sums are doubles over one sample in storage order; samples are merged in their order, so that
- * threads and batches change no bit. */
+ * Sums are doubles over one sample in an order that its layout alone decides (eight partial sums,
+ * qc_kernels.h); samples are merged in their order. So instruction sets, threads and batches
+ * change no bit. */
 #ifndef QC_METRICS_H
 #define QC_METRICS_H
 
@@ -21,9 +22,9 @@ struct qc_metric {
 
 /* Add the difference between x (f32) and y: f32, or u8 with its parameters. Same shape, any
  * layouts. */
-void qc_metric_add(struct qc_metric *m, const struct qc_view *x, const struct qc_view *y,
-                   const struct qc_qparams *params);
-/* The same on dense f32 arrays. */
+void qc_metric_add(struct qc_metric *m, const struct qc_kernels *kernels, const struct qc_view *x,
+                   const struct qc_view *y, const struct qc_qparams *params);
+/* The same on dense f32 arrays, summed in their order. */
 void qc_metric_add_dense(struct qc_metric *m, const float *x, const float *y, size_t n);
 void qc_metric_merge(struct qc_metric *into, const struct qc_metric *from);
 

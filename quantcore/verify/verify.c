@@ -213,36 +213,40 @@ enum qd_code qc_verify_new(const struct qc_verify_options *options, struct qd_ar
 }
 
 /* Overwrite a value of the local run with the f32 one, quantized when it is a u8 value. */
-struct requantize_walk {
+struct overwrite_walk {
+    const struct qc_kernels *kernels;
     const float *x;
     void *y;
-    const struct qc_qparams *params;
+    const struct qc_qparams *params; /* NULL: y is f32 */
+    int64_t n;                       /* elements of a row */
 };
 
-static void requantize_run(const struct qc_nd *nd, const int64_t *off, void *ctx)
+static void overwrite_rows(const struct qc_nd *rows, const int64_t *off, void *ctx)
 {
-    const struct requantize_walk *w = ctx;
-    int last = nd->rank - 1;
-    for (int64_t i = 0; i < nd->dim[last]; i++) {
-        float x = w->x[off[0] + i * nd->stride[0][last]];
-        int64_t to = off[1] + i * nd->stride[1][last];
+    const struct overwrite_walk *w = ctx;
+    int last = rows->rank - 1;
+    size_t n = (size_t)w->n;
+    for (int64_t r = 0; r < rows->dim[last]; r++) {
+        const float *x = w->x + off[0] + r * rows->stride[0][last];
+        int64_t to = off[1] + r * rows->stride[1][last];
         if (w->params != NULL) {
-            ((uint8_t *)w->y)[to] =
-                (uint8_t)qc_quantize_value(x, w->params->scale, w->params->zero_point, 0, 255);
+            w->kernels->quantize_u8(x, w->params->scale, w->params->zero_point,
+                                    (uint8_t *)w->y + to, n);
         } else {
-            ((float *)w->y)[to] = x;
+            memcpy((float *)w->y + to, x, n * sizeof(*x));
         }
     }
 }
 
-static void overwrite_with(const struct qc_view *x, const struct qc_view *y,
-                           const struct qc_qparams *params)
+static void overwrite_with(const struct qc_kernels *kernels, const struct qc_view *x,
+                           const struct qc_view *y, const struct qc_qparams *params)
 {
-    struct qc_nd nd;
+    struct qc_nd rows;
     const struct qc_view *views[2] = {x, y};
-    struct requantize_walk walk = {x->data, y->data, params};
-    qc_nd_init(&nd, &x->shape, 2, views);
-    qc_nd_walk(&nd, requantize_run, &walk);
+    struct overwrite_walk walk = {kernels, x->data, y->data, params, 0};
+    qc_nd_init(&rows, &x->shape, 2, views);
+    walk.n = qc_nd_take_row(&rows);
+    qc_nd_walk(&rows, overwrite_rows, &walk);
 }
 
 /* ---- one sample ------------------------------------------------------------------------------ */
@@ -260,10 +264,10 @@ static enum qd_code compare_layer(struct qc_verify *v, struct verify_thread *t,
         !qc_exec_view(v->o.int_exec, t->local, layer->int_value, &z)) {
         return QD_OK; /* not stored by one of the programs */
     }
-    qc_metric_add(&s->cumulative[i], &x, &y, &layer->params);
-    qc_metric_add(&s->local[i], &x, &z, &layer->params);
+    qc_metric_add(&s->cumulative[i], v->o.kernels, &x, &y, &layer->params);
+    qc_metric_add(&s->local[i], v->o.kernels, &x, &z, &layer->params);
     /* What follows shall see this layer as if it had made no error of its own. */
-    overwrite_with(&x, &z, layer->is_u8 ? &layer->params : NULL);
+    overwrite_with(v->o.kernels, &x, &z, layer->is_u8 ? &layer->params : NULL);
     return QD_OK;
 }
 

@@ -39,6 +39,7 @@ struct qc_verify_options {
     const struct qc_graph *int_graph;
     const struct qc_exec *int_exec;
     const struct qc_verify_codes *codes;
+    const struct qc_kernels *kernels; /* must outlive the verification */
     int n_threads, n_slots;     /* slots: samples of a batch */
 };
 

@@ -38,7 +38,9 @@ START_TEST(add__nhwc_codes_against_plain_f32__dequantized_and_saturation_counted
     struct qc_view vq = {.data = q, .dtype = QC_U8, .layout = QC_NHWC, .shape = shape,
                          .pixel_stride = 4, .row_stride = 8, .image_stride = 8};
     struct qc_metric m = {0};
-    qc_metric_add(&m, &vx, &vq, &p);
+    struct qc_kernels kernels;
+    qc_kernels_init(&kernels, QC_ISA_REF);
+    qc_metric_add(&m, &kernels, &vx, &vq, &p);
     /* channel 0: 0 against 0, 1 against 1; channel 1: 10 against 125, -3 against -2.5 */
     ck_assert_uint_eq(m.n, 4);
     ck_assert_double_eq_tol(m.noise, 115 * 115 + 0.25, 1e-9);
