@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "api/api_app.h"
+#include "api/api_requantize.h"
 #include "api/api_respond.h"
 #include "api/api_server.h"
 
@@ -70,7 +71,7 @@ json_t *api_job_json(struct store *store, const struct store_job *job)
         position = 0; /* it has just left the queue */
     }
     return json_pack(
-        "{ss, ss, ss, so, so, si, sI, si, so, so, so, ss, so, so, so, so, sI, so, so}", "id",
+        "{ss, ss, ss, so, so, si, sI, si, so, so, so, ss, so, so, so, so, sI, so, so, so}", "id",
         job->id, "name", job->name, "state", store_state_name(job->state), "phase",
         text_or_null(job->phase), "progress", progress_json(job), "attempt", job->attempt, "rev",
         (json_int_t)job->rev, "priority", job->priority, "tags", parsed(job->tags), "config",
@@ -79,7 +80,8 @@ json_t *api_job_json(struct store *store, const struct store_job *job)
         job->model_sha256, "created_at", api_time_json(job->created_ms), "started_at",
         api_time_json(job->started_ms), "finished_at", api_time_json(job->finished_ms),
         "updated_at", api_time_json(job->updated_ms), "version", (json_int_t)job->version,
-        "error", error_json(job), "summary", parsed(job->summary));
+        "error", error_json(job), "derived_from", text_or_null(job->derived_from), "summary",
+        parsed(job->summary));
 }
 
 static enum qd_code respond_job(struct api_request *request, const struct store_job *job,
@@ -284,6 +286,14 @@ struct api_route_table api_jobs_routes(uint64_t body_max)
         {.method = API_DELETE, .pattern = "/v1/jobs/{id}", .handle = delete_job},
         {.method = API_POST, .pattern = "/v1/jobs/{id}/cancel", .handle = cancel_job},
         {.method = API_POST, .pattern = "/v1/jobs/{id}/retry", .handle = retry_job},
+        {.method = API_POST,
+         .pattern = "/v1/jobs/{id}/requantize",
+         .query = "dry_run",
+         .body = API_BODY_MEMORY,
+         .body_max = WORKER_SPEC_MAX_BYTES,
+         .begin = api_requantize_begin,
+         .handle = api_requantize_handle,
+         .done = api_requantize_done},
         {.method = API_GET, .pattern = "/v1/jobs/{id}/artifacts", .handle = api_job_artifacts},
         {.method = API_GET,
          .pattern = "/v1/jobs/{id}/artifacts/{name}",

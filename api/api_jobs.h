@@ -11,8 +11,9 @@
 struct api_route_table api_jobs_routes(uint64_t body_max);
 
 /* POST /v1/jobs, in api_submit.c: multipart parts config, model, model.data, calibration,
- * validation, labels, table. Labels and the table become inputs of role validation whose names are
- * "labels/" and "table/" before the file's name (no other input's name holds a slash). */
+ * validation, labels, table, statistics. The last three become inputs of role validation whose names
+ * are "labels/", "table/" and "statistics/" before the file's name (no other input's name holds a
+ * slash). */
 api_handler api_submit_begin, api_submit_handle;
 enum qd_code api_submit_data(struct api_request *request, const char *bytes, size_t size,
                              struct qd_error *err);

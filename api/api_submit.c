@@ -1,19 +1,13 @@
-#include <nettle/sha2.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/api_app.h"
-#include "api/api_idempotency.h"
+#include "api/api_create.h"
 #include "api/api_jobs.h"
-#include "api/api_respond.h"
 #include "api/api_server.h"
 #include "api/api_upload.h"
-#include "worker/worker_check.h"
 #include "worker/worker_spec.h"
 #include "worker/worker_table_read.h"
-
-#define CHECK_WAIT_S 60 /* for a free child that checks */
 
 /* One submission while its parts arrive. */
 struct submission {
@@ -28,12 +22,11 @@ struct submission {
     struct store_input inputs[STORE_INPUTS_MAX];
     struct store_blob_mark marks[STORE_INPUTS_MAX]; /* of the inputs' blobs */
     size_t n_inputs;
-    bool ready;                 /* the parts are complete, the configuration is valid */
+    bool ready; /* the parts are complete, the configuration is valid */
     struct worker_spec spec;
-    json_t *json;               /* the configuration; spec borrows from it */
-    const char *text;           /* as it is stored */
-    struct worker_check *check; /* NULL before it started */
-    int64_t wait_until_ms;
+    json_t *json;     /* the configuration; spec borrows from it */
+    const char *text; /* as it is stored */
+    struct api_creation creation;
     bool kept; /* the blobs belong to a job */
 };
 
@@ -41,23 +34,26 @@ static const struct api_part_rule base_rules[] = {
     {"config", 1, WORKER_SPEC_MAX_BYTES}, {"model", 1, UINT64_MAX},
     {"model.data", 16, UINT64_MAX},       {"calibration", 2048, UINT64_MAX},
     {"validation", 1024, UINT64_MAX},     {"labels", 1, UINT64_MAX},
-    {"table", 1, WORKER_TABLE_MAX_BYTES},
+    {"table", 1, WORKER_TABLE_MAX_BYTES}, {"statistics", 1, UINT64_MAX},
 };
 
 static enum qd_code begin_part(void *arg, const struct api_part *part, struct qd_error *err)
 {
     struct submission *s = arg;
-    const char *prefix = strcmp(part->rule->name, "labels") == 0  ? "labels/"
-                         : strcmp(part->rule->name, "table") == 0 ? "table/"
-                                                                  : "";
-    s->role = prefix[0] != '\0' ? "validation" : part->rule->name;
+    static const char *const named[] = {"labels", "table", "statistics"};
+    const char *folder = NULL; /* of the input's name, which tells these apart */
+    for (size_t i = 0; i < QD_COUNT_OF(named); i++) {
+        folder = strcmp(part->rule->name, named[i]) == 0 ? named[i] : folder;
+    }
+    s->role = folder != NULL ? "validation" : part->rule->name;
     if (strcmp(s->role, "config") == 0) {
         return QD_OK;
     }
     if (s->n_inputs == STORE_INPUTS_MAX) {
         return qd_fail(err, QD_LIMIT_EXCEEDED, "more than %d files", STORE_INPUTS_MAX);
     }
-    QD_TRY(qd_arena_printf(s->arena, &s->name, err, "%s%s", prefix,
+    QD_TRY(qd_arena_printf(s->arena, &s->name, err, "%s%s%s", folder != NULL ? folder : "",
+                           folder != NULL ? "/" : "",
                            part->file_name[0] != '\0' ? part->file_name : part->rule->name));
     return store_blob_writer_new(s->blobs, 0, s->body_max, &s->writer, err);
 }
@@ -107,11 +103,7 @@ enum qd_code api_submit_begin(struct api_request *request, struct qd_error *err)
 {
     const struct api_app *app = api_server_app(request->server);
     struct store_blobs *blobs = store_blobs_of(app->store);
-    if (api_server_is_draining(request->server)) {
-        return api_request_fail(request, err, 503, "draining", QD_TIMED_OUT,
-                                "the daemon is stopping");
-    }
-    QD_TRY(api_idempotency_enter(request, err));
+    QD_TRY(api_create_begin(request, err));
     QD_TRY(store_blobs_check_space(
         blobs, request->body_size != UINT64_MAX ? request->body_size : 0, err));
     struct submission *s = calloc(1, sizeof(*s));
@@ -148,11 +140,10 @@ static void discard_blobs(struct api_request *request, const struct submission *
 void api_submit_done(struct api_request *request)
 {
     struct submission *s = request->state;
-    api_idempotency_leave(request);
+    api_create_done(request, s != NULL ? &s->creation : NULL);
     if (s != NULL) {
         store_blob_writer_free(s->writer);
         api_upload_free(s->upload);
-        worker_check_free(s->check);
         if (!s->kept) {
             discard_blobs(request, s);
         }
@@ -163,59 +154,37 @@ void api_submit_done(struct api_request *request)
 }
 
 /* What makes two submissions the same request: configuration, roles, names and contents. */
-static void hash_request(const struct submission *s, char ret[STORE_SHA256_SIZE])
+static enum qd_code hash_request(struct api_request *request, const struct submission *s,
+                                 char ret[STORE_SHA256_SIZE], struct qd_error *err)
 {
-    struct sha256_ctx hash;
-    unsigned char digest[SHA256_DIGEST_SIZE];
-    sha256_init(&hash);
-    sha256_update(&hash, s->config_size, (const uint8_t *)s->config);
+    const char **texts = NULL;
+    size_t n = 0;
+    QD_TRY(qd_arena_array(&request->arena, 1 + 3 * s->n_inputs, sizeof(*texts), &texts, err));
+    QD_TRY(qd_arena_string(&request->arena, s->config, s->config_size, &texts[n++], err));
     for (size_t i = 0; i < s->n_inputs; i++) {
-        const struct store_input *in = &s->inputs[i];
-        const char *texts[] = {in->role, in->name, in->blob};
-        for (size_t t = 0; t < QD_COUNT_OF(texts); t++) {
-            sha256_update(&hash, strlen(texts[t]) + 1, (const uint8_t *)texts[t]);
-        }
+        texts[n++] = s->inputs[i].role;
+        texts[n++] = s->inputs[i].name;
+        texts[n++] = s->inputs[i].blob;
     }
-    sha256_digest(&hash, sizeof(digest), digest);
-    for (size_t i = 0; i < sizeof(digest); i++) {
-        (void)snprintf(ret + 2 * i, 3, "%02x", digest[i]);
-    }
+    api_create_hash(texts, n, ret);
+    return QD_OK;
 }
 
 static enum qd_code check_parts(const struct submission *s, struct qd_error *err)
 {
-    size_t models = 0, calibrations = 0;
+    size_t models = 0, calibrations = 0; /* or statistics, in their place */
     for (size_t i = 0; i < s->n_inputs; i++) {
         models += strcmp(s->inputs[i].role, "model") == 0;
-        calibrations += strcmp(s->inputs[i].role, "calibration") == 0;
+        calibrations += strcmp(s->inputs[i].role, "calibration") == 0 ||
+                        strncmp(s->inputs[i].name, "statistics/", 11) == 0;
     }
     bool calibrated = s->spec.options.mode == QC_MODE_STATIC;
     if (models == 0 || (calibrated && calibrations == 0)) {
         const char *missing = models == 0 ? "model" : "calibration";
-        return qd_fail_on(err, QD_INVALID, missing, "the part '%s' is missing", missing);
+        return qd_fail_on(err, QD_INVALID, missing, "the part '%s' is missing%s", missing,
+                          models == 0 ? "" : ", or 'statistics' of another run");
     }
     return QD_OK;
-}
-
-static enum qd_code create(struct api_request *request, const struct submission *s,
-                           const char *config, const char *name, struct store_job *ret,
-                           bool *ret_existing, struct qd_error *err)
-{
-    char hash[STORE_SHA256_SIZE];
-    struct store_job_new job = {.name = name[0] != '\0' ? name : "model",
-                                .config = config,
-                                .inputs = s->inputs,
-                                .n_inputs = s->n_inputs};
-    QD_TRY(api_idempotency_key(request, &job.idempotency_key, err));
-    hash_request(s, hash);
-    job.request_hash = job.idempotency_key != NULL ? hash : NULL;
-    enum qd_code code = store_job_create(api_store_of(request), &job, &request->arena, ret,
-                                         ret_existing, err);
-    if (code == QD_CONFLICT) {
-        request->status = 422;
-        request->problem_code = "idempotency_key_reused";
-    }
-    return code;
 }
 
 static enum qd_code make_ready(struct api_request *request, struct submission *s,
@@ -236,115 +205,9 @@ static enum qd_code make_ready(struct api_request *request, struct submission *s
         return qd_wrap(err, code, "config");
     }
     QD_TRY(check_parts(s, err));
-    char *text = json_dumps(s->json, JSON_COMPACT);
-    if (text == NULL) {
-        return qd_fail(err, QD_NO_MEMORY, "no memory for the configuration");
-    }
-    code = qd_arena_string(&request->arena, text, strlen(text), &s->text, err);
-    free(text);
-    s->ready = code == QD_OK;
-    s->wait_until_ms = store_now_ms(api_store_of(request)) + 1000 * CHECK_WAIT_S;
-    return code;
-}
-
-/* --- check ------------------------------------------------------------------------------------ */
-
-/* *ret_wait: the request was suspended and the handler comes again. */
-static enum qd_code start_check(struct api_request *request, struct submission *s, bool *ret_wait,
-                                struct qd_error *err)
-{
-    const struct api_app *app = api_server_app(request->server);
-    if (app->pool == NULL) {
-        *ret_wait = false;
-        return QD_OK;
-    }
-    if (!worker_check_may_start(app->pool)) {
-        if (api_server_is_draining(request->server) ||
-            store_now_ms(app->store) >= s->wait_until_ms) {
-            return api_request_fail(request, err, 503, "busy", QD_TIMED_OUT,
-                                    "no process was free to check the submission in %d s",
-                                    CHECK_WAIT_S);
-        }
-    } else {
-        QD_TRY(worker_check_new(app->pool, s->spec.name, s->text, s->inputs, s->n_inputs,
-                                &s->check, err));
-    }
-    *ret_wait = true;
-    api_server_suspend(request, 1000);
+    QD_TRY(api_create_config(request, s->json, &s->text, err));
+    s->ready = true;
     return QD_OK;
-}
-
-static enum qd_code check_failed(struct api_request *request, enum qd_code code,
-                                 struct qd_error *err)
-{
-    switch (code) {
-    case QD_OK:
-    case QD_TIMED_OUT: /* found nothing in its time: the job looks at all of it */
-        return QD_OK;
-    case QD_CANCELED:
-        return api_request_fail(request, err, 503, "draining", QD_TIMED_OUT,
-                                "the daemon is stopping");
-    case QD_NO_SPACE:
-    case QD_IO:
-    case QD_CODE_COUNT:
-        return code;
-    case QD_INTERNAL: /* a crash over these bytes is told to who sent them */
-        request->problem_code = "check_failed";
-        break;
-    case QD_INVALID:
-    case QD_UNSUPPORTED:
-    case QD_LIMIT_EXCEEDED:
-    case QD_NOT_FOUND:
-    case QD_CONFLICT:
-    case QD_NO_MEMORY:
-        break;
-    }
-    request->status = 422;
-    return code;
-}
-
-static enum qd_code check_submission(struct api_request *request, struct submission *s,
-                                     const json_t **ret_summary, bool *ret_wait,
-                                     struct qd_error *err)
-{
-    *ret_wait = false;
-    if (s->check == NULL) {
-        return start_check(request, s, ret_wait, err);
-    }
-    if (!worker_check_is_done(s->check)) {
-        *ret_wait = true;
-        api_server_suspend(request, 1000);
-        return QD_OK;
-    }
-    return check_failed(request, worker_check_result(s->check, ret_summary, err), err);
-}
-
-/* --- answer ----------------------------------------------------------------------------------- */
-
-static enum qd_code respond_created(struct api_request *request, struct submission *s,
-                                    struct qd_error *err)
-{
-    const struct api_app *app = api_server_app(request->server);
-    struct store_job job;
-    bool existing = false;
-    char location[64];
-    QD_TRY(create(request, s, s->text, s->spec.name, &job, &existing, err));
-    s->kept = !existing;
-    (void)snprintf(location, sizeof(location), "/v1/jobs/%.40s", job.id);
-    const struct api_header headers[] = {{"Location", location}, {NULL, NULL}};
-    if (!existing && app->on_queued != NULL) {
-        app->on_queued(app->context);
-    }
-    return api_respond_json(request, existing ? 200 : 201, api_job_json(app->store, &job),
-                            headers, err);
-}
-
-static enum qd_code respond_dry_run(struct api_request *request, const struct submission *s,
-                                    const json_t *summary, struct qd_error *err)
-{
-    json_t *json = json_pack("{s:b, s:s, s:O, s:O?}", "dry_run", true, "name", s->spec.name,
-                             "config", s->json, "check", summary);
-    return api_respond_json(request, 200, json, NULL, err);
 }
 
 enum qd_code api_submit_handle(struct api_request *request, struct qd_error *err)
@@ -352,6 +215,7 @@ enum qd_code api_submit_handle(struct api_request *request, struct qd_error *err
     struct submission *s = request->state;
     const json_t *summary = NULL;
     bool wait = false, dry_run = false;
+    char hash[STORE_SHA256_SIZE];
     if (s == NULL || s->upload == NULL) {
         return qd_fail(err, QD_INVALID, "the body is empty; multipart/form-data is expected");
     }
@@ -359,9 +223,17 @@ enum qd_code api_submit_handle(struct api_request *request, struct qd_error *err
     if (!s->ready) {
         QD_TRY(make_ready(request, s, err));
     }
-    QD_TRY(check_submission(request, s, &summary, &wait, err));
+    const struct store_job_new job = {.name = s->spec.name[0] != '\0' ? s->spec.name : "model",
+                                      .config = s->text,
+                                      .inputs = s->inputs,
+                                      .n_inputs = s->n_inputs};
+    QD_TRY(api_create_check(request, &s->creation, &job, &summary, &wait, err));
     if (wait) {
         return QD_OK;
     }
-    return dry_run ? respond_dry_run(request, s, summary, err) : respond_created(request, s, err);
+    if (dry_run) {
+        return api_create_dry_run(request, s->spec.name, s->json, summary, err);
+    }
+    QD_TRY(hash_request(request, s, hash, err));
+    return api_create_job(request, &job, hash, &s->kept, err);
 }

@@ -279,6 +279,12 @@ enum qd_code qc_check(const struct qc_job *job, const struct qc_options *options
         QD_TRY(qc_feed_rewind(feed, err));
         QD_TRY(qc_feed_batch(feed, &n, err));
     }
+    if (job->statistics.size > 0 &&
+        (options->mode == QC_MODE_STATIC || qc_mode_calibrates(p))) {
+        QD_TRY(qd_arena_array(p->arena, (size_t)p->graph->n_values, sizeof(int), &p->tensor_of,
+                              err));
+        QD_TRY(qc_pipeline_calibrate(p, err)); /* reads them */
+    }
     check->n_calibration = p->report->n_calibration;
     check->n_verification = p->report->n_verification;
     check->n_nodes_int8 = p->plan->n_integer;

@@ -223,7 +223,8 @@ QD_MUST_CHECK enum qd_code qc_merge_statistics(const struct qd_bytes *parts, int
                                                struct qd_error *err);
 
 /* What qc_quantize would refuse before its first pass (options, model, shapes, nothing that can
- * be quantized), and the first samples of the calibration data; no sample is run. */
+ * be quantized, statistics that do not fit), and the first samples of the calibration data; no
+ * sample is run. */
 struct qc_check {
     int64_t n_calibration, n_verification; /* samples */
     int n_nodes_int8, n_nodes_f32;

@@ -101,7 +101,7 @@ function result(job) {
   const warnings = Array.isArray(summary.warnings) ? summary.warnings : [];
   return h("section", null,
     h("h2", null, "Result"), cards(summary), outputsTable(summary.outputs),
-    summary.gate_passed === false ? notice("The job is below its gate.", "bad") : null,
+    summary.gate_passed === false ? notice("The job is below its gate: its version is never the latest.", "bad") : null,
     h("p", {class: "note"}, data(summary)),
     warnings.length > 0
       ? h("details", {class: "warnings", open: warnings.length <= 3},
@@ -163,6 +163,7 @@ export async function jobPage(root, subscribe, id) {
     body.replaceChildren(...[
       h("section", {class: "panel"}, phases(job), progress(job),
         h("dl", {class: "facts"}, fact("attempt", String(job.attempt)), fact("version", job.version > 0 ? String(job.version) : NONE),
+          job.derived_from ? fact("statistics of", h("a", {href: `#/jobs/${encodeURIComponent(job.derived_from)}`}, h("code", null, job.derived_from))) : null,
           fact("created", when(job.created_at)), fact("started", when(job.started_at)), fact("took", duration(job)))),
       errorBox(job), result(job)].filter((e) => e !== null));
   }
