@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "quantcore/calib/fake_quant.h"
 #include "quantcore/calib/statistics_file.h"
 #include "quantcore/qc_pipeline.h"
 
@@ -101,9 +102,73 @@ static enum qd_code load_statistics(struct qc_pipeline *p, struct qd_error *err)
 
 /* ---- the two passes -------------------------------------------------------------------------- */
 
+struct qc_rounded {
+    struct qd_arena arena;
+    struct qc_graph *graph;
+    struct qc_exec *exec;
+    struct qc_exec_state **states; /* a thread each */
+};
+
+/* The network with the weights as they will be, for a second pass that sees what quantization does
+ * upstream: a copy of the graph that differs in its constants. */
+static enum qd_code round_weights(struct qc_pipeline *p, struct qc_graph *g, struct qd_arena *arena,
+                                  struct qd_error *err)
+{
+    const struct qc_quantize_options *o = &p->plan->options;
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct qc_node *n = &g->nodes[i];
+        if (!p->plan->integer[i] || !qc_is_product(n) ||
+            qc_import_constant(p->import, p->graph, n->inputs[1]) != NULL) {
+            continue; /* the model's own codes are rounded already */
+        }
+        struct qc_value *v = &g->values[n->inputs[1]];
+        struct qc_quantized_weights w = {.source = NULL};
+        struct qc_tensor *rounded = NULL;
+        bool per_channel = n->op == QC_OP_CONV ? o->weights_per_channel : o->dense_per_channel;
+        QD_TRY(qc_quantize_weights(v->constant, per_channel ? qc_weights_axis(n, v->constant) : -1,
+                                   o->weights_full_range, arena, &w, err));
+        QD_TRY(qc_tensor_new(arena, QC_F32, &v->constant->shape, &rounded, err));
+        for (size_t k = 0; k < qc_shape_elements(&rounded->shape); k++) {
+            ((float *)rounded->data)[k] = (float)qc_quantized_weights_value(&w, k);
+        }
+        v->constant = rounded;
+    }
+    return QD_OK;
+}
+
+static enum qd_code rounded_program(struct qc_pipeline *p, struct qc_rounded *r,
+                                    struct qd_error *err)
+{
+    const struct qc_exec_options options = {.kernels = &p->kernels};
+    qd_arena_init_inside(&r->arena, p->arena);
+    QD_TRY(qd_arena_copy(&r->arena, p->graph, sizeof(*p->graph), &r->graph, err));
+    QD_TRY(qd_arena_copy(&r->arena, p->graph->values,
+                         (size_t)p->graph->n_values * sizeof(*p->graph->values), &r->graph->values,
+                         err));
+    QD_TRY(round_weights(p, r->graph, &r->arena, err));
+    QD_TRY(qc_exec_build(r->graph, &options, &r->arena, &r->exec, err));
+    size_t n = (size_t)p->job->threads.n_threads;
+    QD_TRY(qd_arena_array(&r->arena, n, sizeof(*r->states), &r->states, err));
+    for (size_t i = 0; i < n; i++) {
+        QD_TRY(qc_exec_state_new(r->exec, &r->states[i], err));
+    }
+    return QD_OK;
+}
+
+static void rounded_done(struct qc_pipeline *p, struct qc_rounded *r)
+{
+    for (int i = 0; r->states != NULL && i < p->job->threads.n_threads; i++) {
+        qc_exec_state_free(r->states[i]);
+    }
+    qd_arena_done(&r->arena);
+}
+
 struct pass_batch {
     struct qc_pipeline *p;
     bool second;
+    const struct qc_exec *exec;
+    struct qc_exec_state **states;
+    const struct qc_rounded *rounded; /* NULL: plain f32 */
     struct qd_error *errors; /* a thread each */
     enum qd_code *codes;
 };
@@ -123,6 +188,9 @@ static void observe(void *ctx, int value, const struct qc_view *view)
     }
     if (s->batch->second) {
         qc_observer_pass2(p->observer, tensor, s->thread, view);
+        if (s->batch->rounded != NULL && p->plan->group[value] == value) {
+            qc_fake_quant_view(&p->kernels, p->options->activations, view);
+        }
     } else {
         qc_observer_pass1(p->observer, tensor, s->thread, s->slot, view);
     }
@@ -134,7 +202,7 @@ static void run_sample(void *arg, int index, int thread)
     struct pass_sample s = {b, index, thread};
     struct qc_pipeline *p = b->p;
     enum qd_code code =
-        qc_exec_run(p->exec, p->states[thread], (const void *const *)p->calibration.slot[index],
+        qc_exec_run(b->exec, b->states[thread], (const void *const *)p->calibration.slot[index],
                     observe, &s, &b->errors[thread]);
     b->codes[thread] = b->codes[thread] != QD_OK ? b->codes[thread] : code;
 }
@@ -161,9 +229,14 @@ static enum qd_code look_at_batch(struct qc_pipeline *p, int n, struct qd_error 
     return QD_OK;
 }
 
-static enum qd_code run_pass(struct qc_pipeline *p, bool second, struct qd_error *err)
+static enum qd_code run_pass(struct qc_pipeline *p, bool second, const struct qc_rounded *rounded,
+                             struct qd_error *err)
 {
-    struct pass_batch b = {.p = p, .second = second};
+    struct pass_batch b = {.p = p,
+                           .second = second,
+                           .exec = rounded != NULL ? rounded->exec : p->exec,
+                           .states = rounded != NULL ? rounded->states : p->states,
+                           .rounded = rounded};
     size_t n_threads = (size_t)p->job->threads.n_threads;
     int64_t done = 0;
     int n = 0;
@@ -188,12 +261,24 @@ static enum qd_code run_pass(struct qc_pipeline *p, bool second, struct qd_error
                   : qc_observer_end_pass1(p->observer, err);
 }
 
+static enum qd_code run_second_pass(struct qc_pipeline *p, struct qd_error *err)
+{
+    struct qc_rounded rounded = {.states = NULL};
+    if (p->options->inference == QC_INFERENCE_FLOAT) {
+        return run_pass(p, true, NULL, err);
+    }
+    enum qd_code code = rounded_program(p, &rounded, err);
+    code = code == QD_OK ? run_pass(p, true, &rounded, err) : code;
+    rounded_done(p, &rounded);
+    return code;
+}
+
 static enum qd_code run_passes(struct qc_pipeline *p, struct qd_error *err)
 {
     QD_TRY(make_observer(p, err));
     QD_TRY(qc_sanity_new(p->graph, p->arena, &p->sanity, err));
-    QD_TRY(run_pass(p, false, err));
-    QD_TRY(run_pass(p, true, err));
+    QD_TRY(run_pass(p, false, NULL, err));
+    QD_TRY(run_second_pass(p, err));
     if (p->job->model_sha256 != NULL) {
         memcpy(p->statistics->model_sha256, p->job->model_sha256, 32);
     }

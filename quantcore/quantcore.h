@@ -26,6 +26,11 @@ enum qc_mode { QC_MODE_STATIC, QC_MODE_WEIGHT_ONLY, QC_MODE_DYNAMIC, QC_MODE_COU
 const char *qc_mode_name(enum qc_mode mode); /* "static", "weight_only", "dynamic" */
 bool qc_mode_from_name(const char *name, enum qc_mode *ret);
 
+/* How the network runs in pass 2: float, or quantized: weights rounded, and each quantized tensor
+ * rounded by its own range in the sample before it is read, so that the histograms hold the
+ * error from upstream too. */
+enum qc_inference { QC_INFERENCE_FLOAT, QC_INFERENCE_QUANTIZED };
+
 struct qc_options {
     enum qc_mode mode;                         /* static; the others use weights_per_channel,
                                                   dense_per_channel, weights_full_range, exclude,
@@ -36,6 +41,7 @@ struct qc_options {
     double min_percentile, max_percentile;     /* (0.5, 1]; 1 = plain min/max */
     double search_start_scale, search_end_scale, search_step; /* 0.3, 1.7, 0.01 */
     int bins;                                  /* coarse bins of the divergences: 150 */
+    enum qc_inference inference;               /* float */
     enum qc_divergence_form divergence;        /* levels; spread: without their aliasing */
     bool input_from_normalization;             /* false: the range of image inputs is calibrated;
                                                   true: it is what 0..255 become, see

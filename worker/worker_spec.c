@@ -34,6 +34,13 @@ static enum qd_code set_divergence(struct worker_spec *s, const char *word)
     return qc_divergence_form_from_name(word, &s->options.divergence) ? QD_OK : QD_INVALID;
 }
 
+static enum qd_code set_inference(struct worker_spec *s, const char *word)
+{
+    bool quantized = strcmp(word, "quantized") == 0;
+    s->options.inference = quantized ? QC_INFERENCE_QUANTIZED : QC_INFERENCE_FLOAT;
+    return quantized || strcmp(word, "float") == 0 ? QD_OK : QD_INVALID;
+}
+
 static enum qd_code set_isa(struct worker_spec *s, const char *word)
 {
     return qc_isa_from_name(word, &s->options.isa) ? QD_OK : QD_INVALID;
@@ -125,6 +132,7 @@ static const struct spec_field fields[] = {
     {"/calibration/calibrator", FIELD_WORD, 0, set_calibrator,
      "auto, mse, minmax, percentile, kl, symmetric_kl, js, entropy"},
     {"/calibration/divergence", FIELD_WORD, 0, set_divergence, "levels, spread"},
+    {"/calibration/inference", FIELD_WORD, 0, set_inference, "float, quantized"},
     {"/calibration/min_percentile", FIELD_F64, OPTION(min_percentile), NULL, NULL},
     {"/calibration/max_percentile", FIELD_F64, OPTION(max_percentile), NULL, NULL},
     {"/calibration/search_start_scale", FIELD_F64, OPTION(search_start_scale), NULL, NULL},
