@@ -110,6 +110,35 @@ function result(job) {
       : null);
 }
 
+const CALIBRATORS = ["auto", "mse", "minmax", "kl", "symmetric_kl", "js", "entropy"];
+
+// Another calibrator from what this job has measured; nothing is calibrated again.
+function derive(job) {
+  const calibrator = h("select", {"aria-label": "Calibrator"},
+    CALIBRATORS.map((c) => h("option", {value: c}, c)));
+  const name = h("input", {type: "text", value: job.name, maxlength: 128, "aria-label": "Name"});
+  const problem = h("div");
+  const start = async (event) => {
+    event.target.disabled = true;
+    try {
+      const made = await getJson(`${jobPath(job.id)}/requantize`, {
+        method: "POST",
+        headers: {"Content-Type": "application/json"},
+        body: JSON.stringify({name: name.value, calibration: {calibrator: calibrator.value}}),
+      });
+      location.hash = `#/jobs/${encodeURIComponent(made.id)}`;
+    } catch (error) {
+      problem.replaceChildren(notice(error.message, "bad"));
+    }
+    event.target.disabled = false;
+  };
+  return h("section", null, h("h2", null, "From the same statistics"),
+    h("div", {class: "derive"}, calibrator, name,
+      h("button", {type: "button", on: {click: start}}, "Requantize")), problem,
+    h("p", {class: "note"}, "A new job with this one's configuration and another calibrator. ",
+      "It becomes the next version of its name."));
+}
+
 async function files(job) {
   const base = jobPath(job.id);
   const page = await getJson(`${base}/artifacts`);
@@ -122,7 +151,8 @@ async function files(job) {
         h("td", null, h("code", {title: file.sha256}, `${file.sha256.slice(0, 16)}…`))))))),
     h("p", {class: "note"}, "As text: ",
       h("a", {href: `${base}/report?format=text`}, "report"), ", ",
-      h("a", {href: `${base}/calibration?format=csv`}, "calibration table (CSV)")));
+      h("a", {href: `${base}/calibration?format=csv`}, "calibration table (CSV)")),
+    page.data.some((file) => file.name === "statistics.qds") ? derive(job) : null);
 }
 
 /* --- actions ---------------------------------------------------------------------------------- */
