@@ -11,8 +11,10 @@ struct int_conv {
     int padded; /* depthwise: channels rounded up to 64 */
     int32_t *tap;
     int8_t *packed;
+    int16_t *taps; /* depthwise: [n_taps][padded] */
     int32_t *bias;
     float *multiplier;
+    int32_t *w_zero_point; /* as bias; NULL: none, or depthwise */
     struct qc_unit_output out;
 };
 
@@ -32,9 +34,10 @@ static int64_t first_tap(const struct int_conv *c, const struct qc_view *x)
     return -c->window.pad[0] * x->row_stride - c->window.pad[1] * x->pixel_stride;
 }
 
+/* sums: one a pixel, or NULL; the first panel of a group fills them, the others read them. */
 static void run_panel(const struct qc_step *step, const struct int_conv *c,
                       struct qc_tile_s8 *tile, const struct qc_view *x, const struct qc_view *y,
-                      int64_t in_first, int64_t out_first)
+                      int64_t in_first, int64_t out_first, int32_t *sums, bool first)
 {
     const uint8_t *row[QC_MAX_ROWS];
     uint8_t *to_u8[QC_MAX_ROWS];
@@ -66,13 +69,18 @@ static void run_panel(const struct qc_step *step, const struct int_conv *c,
             }
         }
         tile->n_rows = n;
+        tile->row_sum = sums != NULL ? sums + p - n : NULL;
+        if (sums != NULL && first) {
+            step->kernels->sum_taps_u8(row, n, c->tap, c->n_taps, c->channels, sums + p - n);
+        }
         step->kernels->tile_s8(tile);
     }
 }
 
 static void run_groups(const struct qc_step *step, const struct int_conv *c,
-                       const struct qc_view *x, const struct qc_view *y)
+                       const struct qc_view *x, const struct qc_view *y, int32_t *scratch)
 {
+    int32_t *sums = c->w_zero_point != NULL ? scratch : NULL;
     size_t panel_size = qc_packed_panel_s8(c->n_taps, c->channels);
     for (int g = 0; g < c->group; g++) {
         for (int p = 0; p < c->panels; p++) {
@@ -83,6 +91,8 @@ static void run_groups(const struct qc_step *step, const struct int_conv *c,
                                       .channels = (c->channels + 3) / 4 * 4,
                                       .weights = c->packed + index * panel_size,
                                       .bias = c->bias + index * QC_NR,
+                                      .w_zero_point =
+                                          sums != NULL ? c->w_zero_point + index * QC_NR : NULL,
                                       .n_out = left < QC_NR ? left : QC_NR,
                                       .multiplier = c->multiplier + index * QC_NR,
                                       .y_zero_point = c->out.y.zero_point,
@@ -91,7 +101,7 @@ static void run_groups(const struct qc_step *step, const struct int_conv *c,
                                       .lo = c->out.lo,
                                       .hi = c->out.hi};
             run_panel(step, c, &tile, x, y, first_tap(c, x) + g * c->channels,
-                      g * c->outputs + p * QC_NR);
+                      g * c->outputs + p * QC_NR, sums, p == 0);
         }
     }
 }
@@ -115,7 +125,7 @@ static void run_depthwise(const struct qc_step *step, const struct int_conv *c,
                                          .n_taps = c->n_taps,
                                          .channels = c->group,
                                          .channels_padded = c->padded,
-                                         .weights = c->packed,
+                                         .weights = c->taps,
                                          .bias = c->bias,
                                          .multiplier = c->multiplier,
                                          .y_zero_point = c->out.y.zero_point,
@@ -132,8 +142,11 @@ static void q_conv_run(const struct qc_step *step, const struct qc_view *in,
                        const struct qc_view *out, void *scratch)
 {
     const struct int_conv *c = step->params;
-    (void)scratch;
-    (c->depthwise ? run_depthwise : run_groups)(step, c, &in[0], &out[0]);
+    if (c->depthwise) {
+        run_depthwise(step, c, &in[0], &out[0]);
+    } else {
+        run_groups(step, c, &in[0], &out[0], scratch);
+    }
 }
 
 static enum qd_code q_conv_check(const struct qc_prepare *p, struct qd_error *err)
@@ -184,7 +197,8 @@ static void pack_depthwise(struct int_conv *c, const struct qc_unit_weights *u)
 {
     for (size_t o = 0; o < (size_t)c->group; o++) {
         for (size_t t = 0; t < u->depth; t++) {
-            c->packed[t * (size_t)c->padded + o] = u->w[o * u->depth + t];
+            int zero_point = u->zero_point != NULL ? u->zero_point[o] : 0;
+            c->taps[t * (size_t)c->padded + o] = (int16_t)(u->w[o * u->depth + t] - zero_point);
         }
         c->bias[o] = u->bias[o];
         c->multiplier[o] = u->multiplier[o];
@@ -200,6 +214,9 @@ static void pack_groups(struct int_conv *c, const struct qc_unit_weights *u)
                    c->packed + first * panel_size);
         for (int o = 0; o < c->outputs; o++) {
             c->bias[first * QC_NR + (size_t)o] = u->bias[g * c->outputs + o];
+            if (u->zero_point != NULL) {
+                c->w_zero_point[first * QC_NR + (size_t)o] = u->zero_point[g * c->outputs + o];
+            }
             c->multiplier[first * QC_NR + (size_t)o] = u->multiplier[g * c->outputs + o];
         }
     }
@@ -224,9 +241,18 @@ enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
     QD_TRY(qc_unit_weights(p, p->in[3].data, (int)w[0], (size_t)(w[1] * c->n_taps), &u, err));
     size_t lanes =
         c->depthwise ? (size_t)c->padded : (size_t)c->group * (size_t)c->panels * QC_NR;
-    size_t packed = c->depthwise ? (size_t)c->n_taps * lanes
-                                 : lanes / QC_NR * qc_packed_panel_s8(c->n_taps, c->channels);
-    QD_TRY(qd_arena_array(p->arena, packed, 1, &c->packed, err));
+    if (c->depthwise) {
+        QD_TRY(
+            qd_arena_array(p->arena, (size_t)c->n_taps * lanes, sizeof(int16_t), &c->taps, err));
+    } else {
+        QD_TRY(qd_arena_array(p->arena, lanes / QC_NR, qc_packed_panel_s8(c->n_taps, c->channels),
+                              &c->packed, err));
+    }
+    if (!c->depthwise && u.zero_point != NULL) {
+        const int64_t *d = p->out[0].shape.dim;
+        QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->w_zero_point, err));
+        step->scratch_size = (size_t)(d[0] * d[2] * d[3]) * sizeof(int32_t);
+    }
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->bias, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(float), &c->multiplier, err));
     (c->depthwise ? pack_depthwise : pack_groups)(c, &u);

@@ -7,6 +7,7 @@ struct int_gemm {
     int8_t *packed;
     int32_t *bias;
     float *multiplier;
+    int32_t *w_zero_point; /* NULL: none */
     struct qc_unit_output out;
 };
 
@@ -19,26 +20,28 @@ static void q_gemm_run(const struct qc_step *step, const struct qc_view *in,
     uint8_t *to_u8[QC_MAX_ROWS];
     float *to_f32[QC_MAX_ROWS];
     size_t panel_size = qc_packed_panel_s8(1, c->depth);
-    (void)scratch;
     for (int p = 0; p < c->panels; p++) {
         int left = c->n_out - p * QC_NR;
-        struct qc_tile_s8 tile = {.row = row,
-                                  .tap = no_tap,
-                                  .n_taps = 1,
-                                  .channels = (c->depth + 3) / 4 * 4,
-                                  .weights = c->packed + (size_t)p * panel_size,
-                                  .bias = c->bias + p * QC_NR,
-                                  .n_out = left < QC_NR ? left : QC_NR,
-                                  .out_u8 = c->out.is_u8 ? to_u8 : NULL,
-                                  .out_f32 = c->out.is_u8 ? NULL : to_f32,
-                                  .multiplier = c->multiplier + p * QC_NR,
-                                  .y_zero_point = c->out.y.zero_point,
-                                  .y_min = c->out.y_min,
-                                  .y_max = c->out.y_max,
-                                  .lo = c->out.lo,
-                                  .hi = c->out.hi};
+        struct qc_tile_s8 tile = {
+            .row = row,
+            .tap = no_tap,
+            .n_taps = 1,
+            .channels = (c->depth + 3) / 4 * 4,
+            .weights = c->packed + (size_t)p * panel_size,
+            .bias = c->bias + p * QC_NR,
+            .w_zero_point = c->w_zero_point != NULL ? c->w_zero_point + p * QC_NR : NULL,
+            .n_out = left < QC_NR ? left : QC_NR,
+            .out_u8 = c->out.is_u8 ? to_u8 : NULL,
+            .out_f32 = c->out.is_u8 ? NULL : to_f32,
+            .multiplier = c->multiplier + p * QC_NR,
+            .y_zero_point = c->out.y.zero_point,
+            .y_min = c->out.y_min,
+            .y_max = c->out.y_max,
+            .lo = c->out.lo,
+            .hi = c->out.hi};
         for (int64_t r = 0; r < c->n_rows;) {
             int n = 0;
+            int32_t *sums = c->w_zero_point != NULL ? (int32_t *)scratch + r : NULL;
             for (; n < step->kernels->tile_rows_s8 && r < c->n_rows; n++, r++) {
                 int64_t to = r * c->n_out + p * QC_NR;
                 row[n] = (const uint8_t *)in[0].data + r * c->depth;
@@ -48,6 +51,10 @@ static void q_gemm_run(const struct qc_step *step, const struct qc_view *in,
                     to_f32[n] = (float *)out[0].data + to;
                 }
             }
+            if (sums != NULL && p == 0) { /* the other panels read the same rows */
+                step->kernels->sum_taps_u8(row, n, no_tap, 1, c->depth, sums);
+            }
+            tile.row_sum = sums;
             tile.n_rows = n;
             step->kernels->tile_s8(&tile);
         }
@@ -103,8 +110,15 @@ enum qd_code qc_prepare_q_gemm(const struct qc_prepare *p, struct qc_step *step,
                           &c->packed, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->bias, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(float), &c->multiplier, err));
+    if (u.zero_point != NULL) {
+        QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->w_zero_point, err));
+        step->scratch_size = (size_t)c->n_rows * sizeof(int32_t);
+    }
     qc_pack_s8(rows, c->n_out, c->depth, 1, c->packed);
     for (int o = 0; o < c->n_out; o++) {
+        if (u.zero_point != NULL) {
+            c->w_zero_point[o] = u.zero_point[o];
+        }
         c->bias[o] = u.bias[o];
         c->multiplier[o] = u.multiplier[o];
     }

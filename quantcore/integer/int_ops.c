@@ -3,7 +3,15 @@
 #include <math.h>
 
 /* Node inputs of Q_CONV and Q_GEMM. */
-enum { X_SCALE = 1, X_ZERO_POINT = 2, W_SCALE = 4, Y_SCALE = 6, Y_ZERO_POINT = 7, BIAS = 8 };
+enum {
+    X_SCALE = 1,
+    X_ZERO_POINT = 2,
+    W_SCALE = 4,
+    W_ZERO_POINT = 5,
+    Y_SCALE = 6,
+    Y_ZERO_POINT = 7,
+    BIAS = 8
+};
 
 static bool is_present(const struct qc_prepare *p, int i)
 {
@@ -53,10 +61,35 @@ static enum qd_code check_weights(const struct qc_prepare *p, int n_out, struct 
         (n_scales != 1 && n_scales != (size_t)n_out)) {
         return qc_prepare_refuse(p, err, "one weight scale, or one an output channel, is needed");
     }
+    const struct qc_view *zero_point = &p->in[W_ZERO_POINT];
+    if (is_present(p, W_ZERO_POINT) && (zero_point->data == NULL || zero_point->dtype != QC_S8 ||
+                                        qc_shape_elements(&zero_point->shape) != n_scales)) {
+        return qc_prepare_refuse(p, err,
+                                 "the weights' zero points must be constant s8, as many "
+                                 "as scales");
+    }
     if (is_present(p, BIAS) && (p->in[BIAS].data == NULL || p->in[BIAS].dtype != QC_S32 ||
                                 qc_shape_elements(&p->in[BIAS].shape) != (size_t)n_out)) {
         return qc_prepare_refuse(p, err, "the bias must be constant s32, one an output channel");
     }
+    return QD_OK;
+}
+
+static enum qd_code read_zero_points(const struct qc_prepare *p, size_t n_out, int32_t **ret,
+                                     struct qd_error *err)
+{
+    int32_t *z = NULL;
+    *ret = NULL;
+    if (!is_present(p, W_ZERO_POINT)) {
+        return QD_OK;
+    }
+    const int8_t *given = p->in[W_ZERO_POINT].data;
+    size_t n = qc_shape_elements(&p->in[W_ZERO_POINT].shape);
+    QD_TRY(qd_arena_array(p->arena, n_out, sizeof(*z), &z, err));
+    for (size_t o = 0; o < n_out; o++) {
+        z[o] = given[n == 1 ? 0 : o];
+    }
+    *ret = z;
     return QD_OK;
 }
 
@@ -69,6 +102,7 @@ enum qd_code qc_unit_weights(const struct qc_prepare *p, const int8_t *w, int n_
     QD_TRY(qc_unit_params(p, X_SCALE, X_ZERO_POINT, &x, err));
     QD_TRY(qc_unit_output(p, Y_SCALE, Y_ZERO_POINT, &out, err));
     *ret = (struct qc_unit_weights){.n_out = n_out, .depth = depth, .w = w};
+    QD_TRY(read_zero_points(p, (size_t)n_out, &ret->zero_point, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)n_out, sizeof(int32_t), &ret->bias, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)n_out, sizeof(float), &ret->multiplier, err));
     const float *scale = p->in[W_SCALE].data;
@@ -79,6 +113,7 @@ enum qd_code qc_unit_weights(const struct qc_prepare *p, const int8_t *w, int n_
         for (size_t k = 0; k < depth; k++) {
             sum += w[o * depth + k];
         }
+        sum -= ret->zero_point != NULL ? (int64_t)depth * ret->zero_point[o] : 0;
         uint32_t b = bias != NULL ? (uint32_t)bias[o] : 0;
         ret->bias[o] = (int32_t)(b - (uint32_t)(x.zero_point * sum));
         float product = x.scale * scale[n_scales == 1 ? 0 : o];

@@ -33,17 +33,18 @@ QD_MUST_CHECK enum qd_code qc_unit_output(const struct qc_prepare *p, int scale,
                                           struct qc_unit_output *ret, struct qd_error *err);
 
 /* Weights of a product with their biases, ready for the kernels: per output channel the
- * multiplier float32(s_x * s_w) (/ s_y for u8) and the bias with the input's zero point folded
- * in: b - z_x * sum(w), modulo 2^32. */
+ * multiplier float32(s_x * s_w) (/ s_y for u8) and the bias with all that the input does not
+ * change: b - z_x * sum(w - z_w), modulo 2^32. The sum of (x - z_x) (w - z_w) is then
+ * sum(x w) - z_w * sum(x) + bias; sum(x) is the same for all channels of a group. */
 struct qc_unit_weights {
     int n_out;
     size_t depth;        /* weights of one output channel */
     const int8_t *w;     /* [n_out][depth] */
     int32_t *bias;       /* [n_out] */
     float *multiplier;   /* [n_out] */
+    int32_t *zero_point; /* [n_out] z_w, or NULL: all are 0 */
 };
-/* w_index: node input of the weights, followed by scale and zero point; bias_index likewise. The
- * tensor w may be transposed already: [n_out][depth]. */
+/* w: the weights of the node, transposed where it stores them otherwise: [n_out][depth]. */
 QD_MUST_CHECK enum qd_code qc_unit_weights(const struct qc_prepare *p, const int8_t *w, int n_out,
                                            size_t depth, struct qc_unit_weights *ret,
                                            struct qd_error *err);

@@ -62,7 +62,8 @@ static enum qd_code plan_product(struct qc_graph *g, int i, bool *ret_done, stru
     const struct qc_node *q = qc_int_quantized_by(g, n->outputs[0], &y);
     int output = q != NULL ? take_output(g, q) : n->outputs[0];
     int op = n->op == QC_OP_CONV ? QC_OP_Q_CONV : QC_OP_Q_GEMM;
-    int inputs[] = {q_in, x.scale, x.zero_point, w.w, w.scale, -1, y.scale, y.zero_point, bias};
+    int inputs[] = {q_in, x.scale, x.zero_point, w.w, w.scale, w.zero_point,
+                    y.scale, y.zero_point, bias};
     *ret_done = true;
     return qc_int_become(g, i, op, inputs, 9, output, err);
 }

@@ -8,8 +8,9 @@
  * island.
  *
  * Inputs of the internal nodes, every scale and zero point a constant:
- *   Q_CONV, Q_GEMM       x, x_scale, x_zp, w, w_scale, -1, y_scale, y_zp, [bias s32]
- *                        w is s8 around 0, whatever the model has (int_weights.h).
+ *   Q_CONV, Q_GEMM       x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp, [bias s32]
+ *                        w is s8, whatever the model has; w_zp is -1 when all its zero points
+ *                        are 0, else s8 with as many as w_scale (int_weights.h).
  *                        y_scale and y_zp absent (-1): f32 output. Q_GEMM: w is [K,N] or, with
  *                        attribute transB=1, [N,K]; transA is not supported.
  *   Q_ADD, Q_MUL         a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp

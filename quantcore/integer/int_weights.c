@@ -56,6 +56,43 @@ static enum qd_code recentre(struct qc_graph *g, int w_value, const struct qc_te
     return qc_graph_add_constant(g, name, t, ret_value, err);
 }
 
+/* A u8 constant less 128 as s8. */
+static enum qd_code as_s8(struct qc_graph *g, const struct qc_tensor *u8, const char *name,
+                          int *ret_value, struct qd_error *err)
+{
+    struct qc_tensor *t = NULL;
+    QD_TRY(qc_tensor_new(g->arena, QC_S8, &u8->shape, &t, err));
+    for (size_t i = 0; i < qc_shape_elements(&u8->shape); i++) {
+        ((int8_t *)t->data)[i] = (int8_t)(((const uint8_t *)u8->data)[i] - 128);
+    }
+    QD_TRY(qd_arena_printf(g->arena, &name, err, "%s_s8", name));
+    return qc_graph_add_constant(g, name, t, ret_value, err);
+}
+
+/* Codes and zero points as they are, in s8. zp NULL (of u8 weights): zeros. */
+static enum qd_code keep_zero_points(struct qc_graph *g, const struct qc_node *dq,
+                                     const struct qc_tensor *zp, struct qc_int_weights *ret,
+                                     struct qd_error *err)
+{
+    const struct qc_value *w = &g->values[dq->inputs[0]];
+    struct qc_tensor *zeros = NULL;
+    const char *name = NULL, *w_name = w->name;
+    const struct qc_tensor *codes = w->constant;
+    if (codes->dtype == QC_S8) {
+        ret->w = dq->inputs[0];
+        ret->zero_point = dq->inputs[2];
+        return QD_OK;
+    }
+    if (zp == NULL) {
+        QD_TRY(qc_tensor_new(g->arena, QC_U8, &g->values[dq->inputs[1]].constant->shape, &zeros,
+                             err));
+        zp = zeros;
+    }
+    QD_TRY(qd_arena_printf(g->arena, &name, err, "%s_zero_point", w_name));
+    QD_TRY(as_s8(g, codes, w_name, &ret->w, err));
+    return as_s8(g, zp, name, &ret->zero_point, err);
+}
+
 /* What the executor takes as parameters of a DequantizeLinear; the rest is left to its message.
  */
 static bool parameters_fit(const struct qc_tensor *scale, const struct qc_tensor *zp,
@@ -102,15 +139,18 @@ enum qd_code qc_int_weights(struct qc_graph *g, const struct qc_node *n,
         !along_outputs(n, dq, w, scale)) {
         return QD_OK;
     }
-    *ret = (struct qc_int_weights){dq->inputs[0], dq->inputs[1]};
+    *ret = (struct qc_int_weights){dq->inputs[0], dq->inputs[1], -1};
     if (w->dtype == QC_U8 || (zp != NULL && !all_zero(zp))) {
         const struct qc_shape one = {.rank = 0};
         uint8_t zero = 0;
         const struct qc_tensor none = {.dtype = QC_U8, .shape = one, .data = &zero};
         QD_TRY(recentre(g, dq->inputs[0], zp != NULL ? zp : &none, output_axis(n, w->shape.rank),
                         &ret->w, err));
+        if (ret->w < 0) {
+            QD_TRY(keep_zero_points(g, dq, zp, ret, err));
+        }
     }
-    *ret_found = ret->w >= 0;
+    *ret_found = true;
     return QD_OK;
 }
 

@@ -5,12 +5,15 @@
 #include "quantcore/integer/int_match.h"
 
 struct qc_int_weights {
-    int w, scale; /* value indices: constant s8 around 0; f32, one or one an output channel */
+    /* value indices: constant s8; f32, one or one an output channel; s8 of the scale's number, or
+     * -1: all are 0 */
+    int w, scale, zero_point;
 };
 
 /* The node's input 1: DequantizeLinear of a constant 8-bit tensor, its scales per tensor or along
- * the output channels. Weights with a zero point are moved to zero point 0 (a new constant) where
- * all of them stay within s8; u8 weights around 128 always do. *ret_found is false for whatever
+ * the output channels. Weights with zero points are moved to zero point 0 (a new constant) where
+ * all of them stay within s8, because that saves the sums of the inputs; u8 weights around 128
+ * always do. Others keep their zero points, u8 ones less 128. *ret_found is false for whatever
  * does not fit. */
 QD_MUST_CHECK enum qd_code qc_int_weights(struct qc_graph *g, const struct qc_node *n,
                                           struct qc_int_weights *ret, bool *ret_found,

@@ -71,6 +71,11 @@ static inline __m128i load8(const void *p)
     return _mm_loadl_epi64((const __m128i *)p);
 }
 
+static inline __m256i load_weights(const int16_t *p)
+{
+    return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
 static inline void store_s8(const struct qc_depthwise_s8 *d, int64_t at, int c, __m256i acc)
 {
     __m256 y = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(d->multiplier + c));
@@ -85,8 +90,8 @@ static inline void store_s8(const struct qc_depthwise_s8 *d, int64_t at, int c, 
     }
 }
 
-/* A zero-extended byte is the s16 pair (x, 0), a sign-extended one (w, sign): vpmaddwd of both is
- * the exact product. */
+/* A zero-extended byte is the s16 pair (x, 0), a sign-extended weight (w, sign): vpmaddwd of both
+ * is the exact product. */
 #define ACC(r) __m256i a##r = bias;
 #define POINT(r) const uint8_t *x##r = d->in + (i + r) * d->in_step + c;
 #define STEP(r) \
@@ -97,12 +102,12 @@ static inline void store_s8(const struct qc_depthwise_s8 *d, int64_t at, int c, 
     static inline void segment_s8_##n(const struct qc_depthwise_s8 *d, int i, int c)     \
     {                                                                                    \
         const __m256i bias = _mm256_loadu_si256((const __m256i *)(const void *)(d->bias + c)); \
-        const int8_t *weights = d->weights + c;                                          \
+        const int16_t *weights = d->weights + c;                                         \
         ROWS_##n(ACC)                                                                    \
         ROWS_##n(POINT)                                                                  \
         for (int t = 0; t < d->n_taps; t++) {                                            \
             const ptrdiff_t tap = d->tap[t];                                             \
-            const __m256i w = _mm256_cvtepi8_epi32(load8(weights));                      \
+            const __m256i w = load_weights(weights);                                     \
             weights += d->channels_padded;                                               \
             ROWS_##n(STEP)                                                               \
         }                                                                                \

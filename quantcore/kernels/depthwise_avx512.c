@@ -64,8 +64,8 @@ void qc_depthwise_f32__avx512(const struct qc_depthwise_f32 *d)
     }
 }
 
-/* A zero-extended byte is the s16 pair (x, 0), a sign-extended one (w, sign): vpdpwssd of both
- * is the exact product in one instruction, where vpmulld takes several. */
+/* A zero-extended byte is the s16 pair (x, 0), a sign-extended weight (w, sign): vpdpwssd of
+ * both is the exact product in one instruction, where vpmulld takes several. */
 static inline __m512i load_u8(const uint8_t *x, __mmask16 lanes)
 {
     return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes, x));
@@ -95,13 +95,13 @@ static inline void store_s8(const struct qc_depthwise_s8 *d, int64_t at, int c, 
                                       __mmask16 lanes)                                       \
     {                                                                                        \
         const __m512i bias = _mm512_loadu_si512(d->bias + c);                                \
-        const int8_t *weights = d->weights + c;                                              \
+        const int16_t *weights = d->weights + c;                                             \
         ROWS_##n(ACC)                                                                        \
         ROWS_##n(POINT)                                                                      \
         for (int t = 0; t < d->n_taps; t++) {                                                \
             const ptrdiff_t tap = d->tap[t];                                                 \
             const __m512i w =                                                                \
-                _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)weights)); \
+                _mm512_cvtepi16_epi32(_mm256_loadu_si256((const void *)weights));            \
             weights += d->channels_padded;                                                   \
             ROWS_##n(STEP)                                                                   \
         }                                                                                    \

@@ -7,6 +7,7 @@
 #define QC_KERNELS_OF(isa)                            \
     qc_tile_f32_fn qc_tile_f32__##isa;                \
     qc_tile_s8_fn qc_tile_s8__##isa;                  \
+    qc_sum_taps_u8_fn qc_sum_taps_u8__##isa;          \
     qc_depthwise_f32_fn qc_depthwise_f32__##isa;      \
     qc_depthwise_s8_fn qc_depthwise_s8__##isa;        \
     qc_binary_f32_fn qc_add_f32__##isa;               \

@@ -40,6 +40,7 @@ static void use_ref(struct qc_kernels *k)
         .tile_rows_s8 = 4,
         .tile_f32 = qc_tile_f32__ref,
         .tile_s8 = qc_tile_s8__ref,
+        .sum_taps_u8 = qc_sum_taps_u8__ref,
         .depthwise_f32 = qc_depthwise_f32__ref,
         .depthwise_s8 = qc_depthwise_s8__ref,
         .add_f32 = qc_add_f32__ref,
@@ -69,6 +70,7 @@ static void use_avx2(struct qc_kernels *k)
     k->tile_rows_s8 = 4;
     k->tile_f32 = qc_tile_f32__avx2;
     k->tile_s8 = qc_tile_s8__avx2;
+    k->sum_taps_u8 = qc_sum_taps_u8__avx2;
     k->depthwise_f32 = qc_depthwise_f32__avx2;
     k->depthwise_s8 = qc_depthwise_s8__avx2;
     k->add_f32 = qc_add_f32__avx2;
@@ -96,6 +98,7 @@ static void use_avx512(struct qc_kernels *k)
     k->tile_rows_s8 = 12;
     k->tile_f32 = qc_tile_f32__avx512;
     k->tile_s8 = qc_tile_s8__avx512;
+    k->sum_taps_u8 = qc_sum_taps_u8__avx512;
     k->depthwise_f32 = qc_depthwise_f32__avx512;
     k->depthwise_s8 = qc_depthwise_s8__avx512;
     k->add_f32 = qc_add_f32__avx512;

@@ -48,6 +48,10 @@ struct qc_tile_s8 {
     const int8_t *weights;
     const int32_t *bias;      /* QC_NR values, the input zero point folded in:
                                  b[o] - x_zero_point * sum(w[o]) (wraps modulo 2^32) */
+    /* Weights with zero points: sums of the rows' inputs (qc_sum_taps_u8_fn) and QC_NR zero
+     * points; both NULL: none. bias then has sum(w[o] - w_zero_point[o]). */
+    const int32_t *row_sum;
+    const int32_t *w_zero_point;
     int n_out;
     /* exactly one of the two outputs */
     uint8_t *const *out_u8;   /* requantized with multiplier, or */
@@ -57,9 +61,14 @@ struct qc_tile_s8 {
     int32_t y_min, y_max;     /* 0..255 for u8, and narrower when an activation is fused */
     float lo, hi;             /* out_f32 only: clamp */
 };
-/* acc = bias + sum x*w exactly in 32 bits (wrapping);
+/* acc = bias - w_zero_point * row_sum + sum x*w exactly in 32 bits (wrapping);
  * u8: f = (float)acc * m; f = min(max(f, y_min - zp), y_max - zp); q = rne(f) + zp. */
 typedef void qc_tile_s8_fn(const struct qc_tile_s8 *t);
+
+/* ret_sums[r] = sum of row[r][tap[t] + c] over all taps and c < channels, modulo 2^32: what the
+ * zero point of a weight is multiplied by. No byte beyond the channels counts. */
+typedef void qc_sum_taps_u8_fn(const uint8_t *const *row, int n_rows, const int32_t *tap,
+                               int n_taps, int channels, int32_t *ret_sums);
 
 /* ---- depthwise convolution: one output row segment ------------------------------------------
  * Channels are independent; weights [tap][channels_padded], channels_padded a multiple of 64. */
@@ -90,7 +99,7 @@ struct qc_depthwise_s8 {
     int n_taps;
     int channels;
     int channels_padded;
-    const int8_t *weights;    /* s8 [tap][channels_padded] */
+    const int16_t *weights;   /* [tap][channels_padded] q_w - zero_point: nine bits */
     const int32_t *bias;      /* zero point folded in, channels_padded */
     const float *multiplier;  /* channels_padded */
     int32_t y_zero_point, y_min, y_max;
@@ -174,6 +183,7 @@ struct qc_kernels {
     int tile_rows_f32, tile_rows_s8; /* rows a tile does best with */
     qc_tile_f32_fn *tile_f32;
     qc_tile_s8_fn *tile_s8;
+    qc_sum_taps_u8_fn *sum_taps_u8;
     qc_depthwise_f32_fn *depthwise_f32;
     qc_depthwise_s8_fn *depthwise_s8;
     qc_binary_f32_fn *add_f32, *mul_f32;

@@ -46,6 +46,9 @@ void qc_tile_s8__ref(const struct qc_tile_s8 *t)
         const int8_t *w = t->weights;
         for (int o = 0; o < QC_NR; o++) {
             acc[o] = (uint32_t)t->bias[o];
+            if (t->row_sum != NULL) {
+                acc[o] -= (uint32_t)t->w_zero_point[o] * (uint32_t)t->row_sum[r];
+            }
         }
         for (int tap = 0; tap < t->n_taps; tap++) {
             const uint8_t *x = t->row[r] + t->tap[tap];

@@ -85,6 +85,11 @@ static inline __m256i load32(const int8_t *p)
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
 
+static inline __m256i load_s32(const int32_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
 #define ACC(r) __m256i a##r = bias0, b##r = bias1;
 #define POINT(r) const uint8_t *x##r = t->row[r] + t->tap[tap];
 #define STEP(r)                                                        \
@@ -102,6 +107,13 @@ static inline __m256i load32(const int8_t *p)
         KEEP_YMM(b##r)                                                 \
     }
 #define STORE(r) store_row(t, &f, r, first, a##r, b##r);
+/* The weights' zero points, once a tile: acc -= zero_point * sum of the row's inputs. */
+#define OFFSET(r)                                                  \
+    {                                                              \
+        const __m256i sum = _mm256_set1_epi32(t->row_sum[r]);      \
+        a##r = _mm256_sub_epi32(a##r, _mm256_mullo_epi32(z0, sum)); \
+        b##r = _mm256_sub_epi32(b##r, _mm256_mullo_epi32(z1, sum)); \
+    }
 
 #define TILE(n)                                                                          \
     static void tile_##n(const struct qc_tile_s8 *t, int first)                          \
@@ -112,6 +124,11 @@ static inline __m256i load32(const int8_t *p)
         const int8_t *w = t->weights + 4 * first;                                        \
         const ptrdiff_t channels = t->channels;                                          \
         ROWS_##n(ACC)                                                                    \
+        if (t->row_sum != NULL) {                                                        \
+            const __m256i z0 = load_s32(t->w_zero_point + first);                        \
+            const __m256i z1 = load_s32(t->w_zero_point + first + 8);                    \
+            ROWS_##n(OFFSET)                                                             \
+        }                                                                                \
         for (int tap = 0; tap < t->n_taps; tap++) {                                      \
             ROWS_##n(POINT)                                                              \
             for (ptrdiff_t c = 0; c < channels; c += 4) {                                \
@@ -140,6 +157,7 @@ void qc_tile_s8__avx2(const struct qc_tile_s8 *t)
     for (int r = 0; r < t->n_rows; r += ROWS) {
         struct qc_tile_s8 part = *t;
         part.row += r;
+        part.row_sum = t->row_sum != NULL ? t->row_sum + r : NULL;
         part.out_u8 = t->out_u8 != NULL ? t->out_u8 + r : NULL;
         part.out_f32 = t->out_f32 != NULL ? t->out_f32 + r : NULL;
         part.n_rows = t->n_rows - r < ROWS ? t->n_rows - r : ROWS;

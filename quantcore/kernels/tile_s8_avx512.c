@@ -75,6 +75,13 @@ static inline __m512i broadcast4(const uint8_t *x)
         KEEP_ZMM(b##r)                            \
     }
 #define STORE(r) store_row(t, &f, r, a##r, b##r);
+/* The weights' zero points, once a tile: acc -= zero_point * sum of the row's inputs. */
+#define OFFSET(r)                                                  \
+    {                                                              \
+        const __m512i sum = _mm512_set1_epi32(t->row_sum[r]);      \
+        a##r = _mm512_sub_epi32(a##r, _mm512_mullo_epi32(z0, sum)); \
+        b##r = _mm512_sub_epi32(b##r, _mm512_mullo_epi32(z1, sum)); \
+    }
 
 #define TILE(n)                                                \
     static void tile_##n(const struct qc_tile_s8 *t)           \
@@ -84,6 +91,11 @@ static inline __m512i broadcast4(const uint8_t *x)
         const int8_t *w = t->weights;                          \
         const ptrdiff_t channels = t->channels;                \
         ROWS_##n(ACC)                                          \
+        if (t->row_sum != NULL) {                              \
+            const __m512i z0 = _mm512_loadu_si512(t->w_zero_point);      \
+            const __m512i z1 = _mm512_loadu_si512(t->w_zero_point + 16); \
+            ROWS_##n(OFFSET)                                   \
+        }                                                      \
         for (int tap = 0; tap < t->n_taps; tap++) {            \
             ROWS_##n(POINT)                                    \
             for (ptrdiff_t c = 0; c < channels; c += 4) {      \

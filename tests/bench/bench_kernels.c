@@ -20,6 +20,7 @@ ALIGNED float f32_out[PIXELS * CHANNELS];
 ALIGNED uint8_t u8_in[PIXELS * CHANNELS];
 ALIGNED uint8_t u8_out[PIXELS * CHANNELS];
 ALIGNED int8_t s8_w[TAPS * CHANNELS * QC_NR];
+ALIGNED int16_t s16_w[TAPS * CHANNELS];
 ALIGNED float f32_bias[CHANNELS];
 ALIGNED float multiplier[CHANNELS];
 ALIGNED int32_t s32_bias[CHANNELS];
@@ -158,7 +159,7 @@ static void run_depthwise_s8(const struct qc_kernels *k)
     struct qc_depthwise_s8 d = {.in = u8_in, .out_u8 = u8_out, .n_pixels = 32,
                                 .in_step = CHANNELS, .out_step = CHANNELS, .tap = taps,
                                 .n_taps = TAPS, .channels = CHANNELS,
-                                .channels_padded = CHANNELS, .weights = s8_w, .bias = s32_bias,
+                                .channels_padded = CHANNELS, .weights = s16_w, .bias = s32_bias,
                                 .multiplier = multiplier, .y_zero_point = 100, .y_max = 255};
     k->depthwise_s8(&d);
 }
@@ -229,6 +230,7 @@ static void fill(void)
     for (int i = 0; i < TAPS * CHANNELS * QC_NR; i++) {
         f32_w[i] = fa[i % N] * 0.1f;
         s8_w[i] = (int8_t)ua[i % N];
+        s16_w[i % (TAPS * CHANNELS)] = s8_w[i];
     }
     memcpy(f32_in, fa, sizeof(f32_in));
     memcpy(u8_in, ua, sizeof(u8_in));

@@ -148,6 +148,14 @@ static void check_tile_s8(enum qc_isa isa, const struct shape *s, int n_rows, in
                            .y_zero_point = sc->zero_point, .y_min = sc->y_min,
                            .y_max = sc->y_max, .lo = sc->ties ? 0.0f : -INFINITY,
                            .hi = sc->ties ? 6.0f : INFINITY};
+    int32_t sums[QC_MAX_ROWS], zero_points[QC_NR];
+    for (int i = 0; i < QC_NR; i++) {
+        zero_points[i] = (int32_t)(data_next() % 256) - 128;
+        sums[i % QC_MAX_ROWS] = (int32_t)(uint32_t)data_next();
+    }
+    bool asymmetric = data_next() % 2 == 0;
+    t.row_sum = asymmetric ? sums : NULL;
+    t.w_zero_point = asymmetric ? zero_points : NULL;
     run_s8(ref.tile_s8, t, sc->to_u8, (uint8_t *)want, NULL);
     run_s8(k.tile_s8, t, sc->to_u8, (uint8_t *)got, (uint8_t *)want);
 }
@@ -211,12 +219,20 @@ START_TEST(pack_s8__every_shape__tile_is_the_direct_convolution)
                                    .channels = (channels + 3) / 4 * 4, .bias = bias,
                                    .n_out = panel == 0 ? QC_NR : N_OUT - QC_NR, .out_f32 = &out,
                                    .multiplier = one, .lo = -INFINITY, .hi = INFINITY};
+            int32_t sums, zero_point[QC_NR];
+            for (int i = 0; i < QC_NR; i++) {
+                zero_point[i] = 8 * i - 128;
+            }
+            k.sum_taps_u8(&row, 1, tap, n_taps, channels, &sums);
+            t.row_sum = o % 2 == 0 ? NULL : &sums;
+            t.w_zero_point = o % 2 == 0 ? NULL : zero_point;
             t.weights = packed + (size_t)panel * qc_packed_panel_s8(n_taps, channels);
             k.tile_s8(&t);
             long sum = 0;
             for (int c = 0; c < channels; c++) {
                 for (int i = 0; i < n_taps; i++) {
-                    sum += row[tap[i] + c] * w[(o * channels + c) * n_taps + i];
+                    int z = o % 2 == 0 ? 0 : zero_point[o % QC_NR];
+                    sum += row[tap[i] + c] * (w[(o * channels + c) * n_taps + i] - z);
                 }
             }
             if (y[o % QC_NR] != (float)sum) {

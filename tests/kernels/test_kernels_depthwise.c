@@ -87,14 +87,18 @@ static const struct s8_case s8_cases[] = {
 static void check_s8(enum qc_isa isa, const struct geometry *g, const struct s8_case *sc)
 {
     static uint8_t in[IN];
-    static int8_t w[MAX_TAPS * PADDED];
+    static int16_t w[MAX_TAPS * PADDED];
     static int32_t bias[PADDED];
     static float multiplier[PADDED], want[OUT], got[OUT];
     struct qc_kernels ref, k;
     qc_kernels_init(&ref, QC_ISA_REF);
     qc_kernels_init(&k, isa);
     data_u8(in, IN, sc->kind);
-    data_u8((uint8_t *)w, sizeof(w), sc->kind);
+    for (int i = 0; i < MAX_TAPS * PADDED; i++) { /* a code minus its zero point */
+        w[i] = (int16_t)(sc->kind == DATA_EXTREME && data_next() % 4 != 0
+                             ? (data_next() % 2 == 0 ? 255 : -255)
+                             : (int)(data_next() % 511) - 255);
+    }
     data_requant(multiplier, bias, PADDED, sc->ties);
     memset(want, 0xa5, sizeof(want));
     memset(got, 0xa5, sizeof(got));

@@ -98,6 +98,26 @@ static inline int constant_q_new(struct fixture *f, enum qc_dtype dtype, struct 
     return y;
 }
 
+/* Random zero points lo..hi for the DequantizeLinear that constant_q_new made just now, as many
+ * as it has scales. */
+static inline void int_zero_points(struct fixture *f, int lo, int hi)
+{
+    struct qc_node *dq = &f->g->nodes[f->g->n_nodes - 1];
+    const struct qc_tensor *scale = f->g->values[dq->inputs[1]].constant;
+    int8_t zp[256];
+    int *in = NULL;
+    ck_assert_uint_le(qc_shape_elements(&scale->shape), sizeof(zp));
+    for (size_t i = 0; i < qc_shape_elements(&scale->shape); i++) {
+        zp[i] = (int8_t)int_random(f, lo, hi); /* the same bits for u8 */
+    }
+    OK(qd_arena_array(&f->arena, 3, sizeof(*in), &in, &f->err));
+    in[0] = dq->inputs[0];
+    in[1] = dq->inputs[1];
+    in[2] = constant_new(f, f->g->values[in[0]].constant->dtype, scale->shape, zp);
+    dq->inputs = in;
+    dq->n_inputs = 3;
+}
+
 /* Input and output, types and shapes of everything. */
 static inline void int_io(struct fixture *f, int input, int output)
 {

@@ -310,7 +310,7 @@ END_TEST
 
 /* ---- what is no unit stays f32 and still runs ---- */
 
-enum refusal { WRONG_BIAS_SCALE, F32_BIAS, ASYMMETRIC_WEIGHTS, WRONG_AXIS, ONE_DIM, REFUSALS };
+enum refusal { WRONG_BIAS_SCALE, F32_BIAS, WRONG_AXIS, ONE_DIM, REFUSALS };
 
 static void build_refused(struct fixture *f, const void *arg)
 {
@@ -323,13 +323,6 @@ static void build_refused(struct fixture *f, const void *arg)
     int b = why == F32_BIAS ? constant_new(f, QC_F32, SHAPE1(4), NULL)
                             : constant_q_new(f, QC_S32, SHAPE1(4), -99, 99,
                                              why == WRONG_BIAS_SCALE ? 0.25f : 0.125f, 4, 0);
-    if (why == ASYMMETRIC_WEIGHTS) {
-        struct qc_node *dq = &f->g->nodes[0];
-        int8_t zp[4] = {0, 0, -100, 0}; /* 99 + 100 is no s8 */
-        int in[3] = {dq->inputs[0], dq->inputs[1], constant_new(f, QC_S8, SHAPE1(4), zp)};
-        dq->n_inputs = 3;
-        OK(qd_arena_copy(&f->arena, in, sizeof(in), &dq->inputs, &f->err));
-    }
     NODE(f, QC_OP_CONV, y, qdq_new(f, x, q), w, b);
     int_io(f, x, qdq_new(f, y, U8(64.0f, 100)));
 }

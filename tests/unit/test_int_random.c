@@ -53,6 +53,9 @@ static void add_conv(struct net *net, const struct tensor *x, bool depthwise)
     float depth = (float)(x->c / group * kh * kw);
     float step = 0.5f / x->q.scale / exp2f(rintf(log2f(5000.0f * sqrtf(depth) / 50.0f)));
     int w = constant_q_new(f, QC_S8, SHAPE4(out, x->c / group, kh, kw), -127, 127, step, out, 0);
+    if (int_random(f, 0, 2) == 0) { /* q - z stays in the exact range, but not in s8 */
+        int_zero_points(f, -60, 60);
+    }
     int b = constant_q_new(f, QC_S32, SHAPE1(out), -9999, 9999, x->q.scale * step, out, 0);
     int y = int_value(f);
     struct qc_node *n = NODE(f, QC_OP_CONV, y, x->value, w, b);
