@@ -6,6 +6,7 @@ CC ?= gcc
 WERROR ?= -Werror
 OPT ?= -O2
 DEPS ?= yes
+VENV := $(BUILD)/venv
 
 PKGS := libmicrohttpd jansson sqlite3 libuv libprotobuf-c libarchive libjpeg libpng zlib nettle
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -179,8 +180,21 @@ $(BUILD)/bench_search: $(addprefix $(BUILD)/obj/tests/,bench/bench_search.o lib/
 .PHONY: bench-search
 bench-search: $(BUILD)/bench_search  ## ranges from the fine histogram beside the naive search of them
 	$(BUILD)/bench_search
-bench: $(BUILD)/bench_kernels  ## throughput of the kernels beside the peak of this CPU
+$(BUILD)/bench_network: $(BUILD)/obj/tests/bench/bench_network.o $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+BENCH_PROGRAMS := $(addprefix $(BUILD)/,bench_kernels bench_network peak_memory quantd)
+BENCH_PYTHON ?= $(VENV)/bin/python
+BENCH_ARGS ?=
+bench: $(BENCH_PROGRAMS) $(if $(filter $(VENV)/%,$(BENCH_PYTHON)),$(VENV)/bench)  ## speed beside ONNX Runtime and OpenVINO, to build/bench.json (needs PyPI; BENCH_ARGS="--only int8 resnet18")
 	$(BUILD)/bench_kernels
+	timeout 7200 $(BENCH_PYTHON) -B tests/bench/bench.py --build $(BUILD) $(BENCH_ARGS)
+# OpenVINO is optional: without it the rows that compare with it are left out.
+$(VENV)/bench: $(VENV)/stamp
+	-$(VENV)/bin/pip install --quiet openvino
+	@touch $@
+.PHONY: bench-check
+bench-check: $(BUILD)/bench_kernels  ## fails when a kernel is below its share of the CPU's peak
+	$(BUILD)/bench_kernels --check
 
 lint:  ## the rules of CONTRIBUTING.md that a script can see
 	@for s in tests/lint/check_*.sh; do echo "$$s"; $$s || exit 1; done
@@ -192,7 +206,6 @@ demo: $(BUILD)/quantd  ## quantize the Fashion-MNIST example through the service
 # The artifact in ONNX Runtime beside the daemon's own integers. Python and its wheels come from
 # PyPI into a folder of the build; INTEROP_PYTHON names an interpreter that has them already.
 INTEROP_FLAGS ?=
-VENV := $(BUILD)/venv
 .PHONY: check-interop
 check-interop: $(BUILD)/quantd $(if $(INTEROP_PYTHON),,$(VENV)/stamp)  ## the artifact in ONNX Runtime (needs PyPI; INTEROP_FLAGS=--full)
 	timeout 3600 $(or $(INTEROP_PYTHON),$(VENV)/bin/python) -B tests/interop/check_interop.py \
