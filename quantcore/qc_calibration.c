@@ -183,6 +183,9 @@ static void observe(void *ctx, int value, const struct qc_view *view)
     const struct pass_sample *s = ctx;
     struct qc_pipeline *p = s->batch->p;
     int tensor = p->tensor_of[value];
+    if (p->moments != NULL && !s->batch->second) {
+        qc_moments_add(p->moments, s->thread, value, view);
+    }
     if (tensor < 0) {
         return;
     }
@@ -273,12 +276,32 @@ static enum qd_code run_second_pass(struct qc_pipeline *p, struct qd_error *err)
     return code;
 }
 
+static enum qd_code take_moments(struct qc_pipeline *p, struct qd_error *err)
+{
+    struct qc_statistics *s = p->statistics;
+    qc_moments_end(p->moments, &s->moments, &s->n_moments);
+    for (int i = 0; i < s->n_moments; i++) {
+        if (s->moments[i].overflow) {
+            return qd_fail_on(err, QD_LIMIT_EXCEEDED, s->moments[i].node,
+                              "the second moments of '%s' pass 2^76", s->moments[i].node);
+        }
+    }
+    return QD_OK;
+}
+
 static enum qd_code run_passes(struct qc_pipeline *p, struct qd_error *err)
 {
     QD_TRY(make_observer(p, err));
     QD_TRY(qc_sanity_new(p->graph, p->arena, &p->sanity, err));
+    if (p->options->second_moments) {
+        QD_TRY(qc_moments_new(p->graph, p->plan->integer, p->job->threads.n_threads, p->arena,
+                              &p->moments, err));
+    }
     QD_TRY(run_pass(p, false, NULL, err));
     QD_TRY(run_second_pass(p, err));
+    if (p->moments != NULL) {
+        QD_TRY(take_moments(p, err));
+    }
     if (p->job->model_sha256 != NULL) {
         memcpy(p->statistics->model_sha256, p->job->model_sha256, 32);
     }

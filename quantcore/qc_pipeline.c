@@ -263,6 +263,24 @@ static enum qd_code pipeline_new(const struct qc_job *job, const struct qc_optio
     return QD_OK;
 }
 
+/* Of one thread. */
+static void estimate(const struct qc_pipeline *p, struct qc_check *check)
+{
+    const struct qc_graph *g = p->graph;
+    for (int v = 0; v < g->n_values; v++) {
+        if (g->values[v].constant != NULL && qc_graph_count_uses(g, v) > 0) {
+            check->shared_bytes += 2 * qc_shape_elements(&g->values[v].shape) * sizeof(float);
+        } else if (p->plan->observe[v]) {
+            check->thread_bytes += QC_FINE_BINS * sizeof(uint64_t);
+        }
+    }
+    check->thread_bytes += qc_exec_buffer_size(p->exec);
+    if (p->options->second_moments) {
+        check->moments_bytes = qc_moments_bytes(g, p->plan->integer, 1);
+        check->thread_bytes += check->moments_bytes;
+    }
+}
+
 enum qd_code qc_check(const struct qc_job *job, const struct qc_options *options,
                       struct qd_arena *arena, struct qc_check **ret, struct qd_error *err)
 {
@@ -289,6 +307,7 @@ enum qd_code qc_check(const struct qc_job *job, const struct qc_options *options
     check->n_verification = p->report->n_verification;
     check->n_nodes_int8 = p->plan->n_integer;
     check->n_nodes_f32 = p->plan->n_f32;
+    estimate(p, check);
     *ret = check;
     return QD_OK;
 }

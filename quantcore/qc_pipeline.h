@@ -22,6 +22,7 @@ struct qc_pipeline {
     struct qc_exec_state **states; /* a thread each */
     struct qc_quantize_plan *plan;
     struct qc_observer *observer; /* NULL: the statistics are of an earlier run */
+    struct qc_moments *moments;  /* NULL: not asked for */
     struct qc_sanity *sanity;    /* NULL likewise */
     int *tensor_of;              /* [n_values] index in the observer, -1 */
     struct qc_feed calibration, verification;

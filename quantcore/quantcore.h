@@ -59,6 +59,8 @@ struct qc_options {
                                                   0.2, at least one sample */
     int64_t max_samples;                       /* of the calibration data, 0: all */
     int64_t max_verification;                  /* samples to verify on, 0: all */
+    bool second_moments;                       /* false; true: statistics hold the second moments
+                                                  of the columns of each product too */
     int64_t tail_length;                       /* values that statistics keep at each end of a
                                                   tensor at least: for other percentiles later */
     double choice_deadline;                    /* s for trying candidates, 0: none; the first is
@@ -234,6 +236,9 @@ QD_MUST_CHECK enum qd_code qc_merge_statistics(const struct qd_bytes *parts, int
 struct qc_check {
     int64_t n_calibration, n_verification; /* samples */
     int n_nodes_int8, n_nodes_f32;
+    /* Estimate of a job's memory: the weights (as stored and packed), and what each thread takes
+     * for activations and statistics, second moments among them. */
+    size_t shared_bytes, thread_bytes, moments_bytes;
 };
 QD_MUST_CHECK enum qd_code qc_check(const struct qc_job *job, const struct qc_options *options,
                                     struct qd_arena *arena, struct qc_check **ret,

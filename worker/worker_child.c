@@ -359,11 +359,16 @@ static enum qd_code send_result(struct child *c, bool passed, struct qd_error *e
 
 static enum qd_code send_check(struct child *c, struct qd_error *err)
 {
+    const struct qc_check *k = c->check;
+    json_int_t threads = json_integer_value(json_object_get(c->job, "threads"));
+    json_int_t each = threads > 0 ? threads : 1;
     json_t *frame = json_pack(
-        "{s:s, s:{s:I, s:I, s:i, s:i}}", "type", "result", "summary", "n_calibration",
-        (json_int_t)c->check->n_calibration, "n_verification",
-        (json_int_t)c->check->n_verification, "n_nodes_int8", c->check->n_nodes_int8,
-        "n_nodes_f32", c->check->n_nodes_f32);
+        "{s:s, s:{s:I, s:I, s:i, s:i, s:{s:I, s:I}}}", "type", "result", "summary",
+        "n_calibration", (json_int_t)k->n_calibration, "n_verification",
+        (json_int_t)k->n_verification, "n_nodes_int8", k->n_nodes_int8, "n_nodes_f32",
+        k->n_nodes_f32, "memory_bytes", "total",
+        (json_int_t)k->shared_bytes + each * (json_int_t)k->thread_bytes, "second_moments",
+        each * (json_int_t)k->moments_bytes);
     enum qd_code code = worker_channel_send(&c->channel, frame, err);
     json_decref(frame);
     return code;

@@ -41,6 +41,12 @@ static enum qd_code set_inference(struct worker_spec *s, const char *word)
     return quantized || strcmp(word, "float") == 0 ? QD_OK : QD_INVALID;
 }
 
+static enum qd_code set_moments(struct worker_spec *s, const char *word)
+{
+    s->options.second_moments = strcmp(word, "second") == 0;
+    return s->options.second_moments || strcmp(word, "first") == 0 ? QD_OK : QD_INVALID;
+}
+
 static enum qd_code set_isa(struct worker_spec *s, const char *word)
 {
     return qc_isa_from_name(word, &s->options.isa) ? QD_OK : QD_INVALID;
@@ -141,6 +147,7 @@ static const struct spec_field fields[] = {
     {"/calibration/bins", FIELD_INT, OPTION(bins), NULL, NULL},
     {"/calibration/holdout", FIELD_F64, OPTION(holdout), NULL, NULL},
     {"/calibration/max_samples", FIELD_S64, OPTION(max_samples), NULL, NULL},
+    {"/calibration/moments", FIELD_WORD, 0, set_moments, "first, second"},
     {"/calibration/tail_length", FIELD_S64, OPTION(tail_length), NULL, NULL},
     {"/grid/deadline_s", FIELD_F64, OPTION(choice_deadline), NULL, NULL},
     {"/verification/max_samples", FIELD_S64, OPTION(max_verification), NULL, NULL},

@@ -19,13 +19,19 @@ struct qd_exact {
     bool overflow; /* a term or the sum was too large: the value means nothing */
 };
 
-static inline void qd_exact_add(struct qd_exact *sum, double x)
+/* For arrays of sums that share one flag. */
+static inline void qd_exact_add_units(qd_int128 *units, bool *overflow, double x)
 {
     if (!(x <= QD_EXACT_MAX && x >= -QD_EXACT_MAX)) {
-        sum->overflow = true;
+        *overflow = true;
         return;
     }
-    sum->overflow |= __builtin_add_overflow(sum->units, (qd_int128)ldexp(x, 48), &sum->units);
+    *overflow |= __builtin_add_overflow(*units, (qd_int128)ldexp(x, 48), units);
+}
+
+static inline void qd_exact_add(struct qd_exact *sum, double x)
+{
+    qd_exact_add_units(&sum->units, &sum->overflow, x);
 }
 
 static inline void qd_exact_merge(struct qd_exact *sum, const struct qd_exact *other)

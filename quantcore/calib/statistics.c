@@ -93,6 +93,36 @@ static enum qd_code merge_tensor(const struct qc_tensor_statistics *a,
     return qc_tensor_statistics_finish(ret, err);
 }
 
+static enum qd_code merge_moments(const struct qc_statistics *a, const struct qc_statistics *b,
+                                  struct qd_arena *arena, struct qc_statistics *ret,
+                                  struct qd_error *err)
+{
+    if (a->n_moments != b->n_moments) {
+        return qd_fail(err, QD_INVALID, "second moments of %d and of %d products do not merge",
+                       a->n_moments, b->n_moments);
+    }
+    QD_TRY(qd_arena_array(arena, (size_t)a->n_moments, sizeof(*ret->moments), &ret->moments, err));
+    ret->n_moments = a->n_moments;
+    for (int i = 0; i < a->n_moments; i++) {
+        const struct qc_moment *x = &a->moments[i], *y = &b->moments[i];
+        size_t n = (size_t)x->n_groups * qc_moment_entries(x->n_columns);
+        if (strcmp(x->node, y->node) != 0 || x->n_groups != y->n_groups ||
+            x->n_columns != y->n_columns) {
+            return qd_fail_on(err, QD_INVALID, x->node,
+                              "second moments of '%s' (%d columns) and '%s' (%d) do not merge",
+                              x->node, x->n_columns, y->node, y->n_columns);
+        }
+        ret->moments[i] = *x;
+        QD_TRY(qd_arena_copy(arena, x->lower, n * sizeof(*x->lower), &ret->moments[i].lower, err));
+        qc_moment_merge(&ret->moments[i], y);
+        if (ret->moments[i].overflow) {
+            return qd_fail_on(err, QD_LIMIT_EXCEEDED, x->node,
+                              "the second moments of '%s' overflow", x->node);
+        }
+    }
+    return QD_OK;
+}
+
 enum qd_code qc_statistics_merge(const struct qc_statistics *a, const struct qc_statistics *b,
                                  struct qd_arena *arena, struct qc_statistics **ret,
                                  struct qd_error *err)
@@ -117,6 +147,7 @@ enum qd_code qc_statistics_merge(const struct qc_statistics *a, const struct qc_
     for (int i = 0; i < a->n; i++) {
         QD_TRY(merge_tensor(&a->tensors[i], &b->tensors[i], arena, &s->tensors[i], err));
     }
+    QD_TRY(merge_moments(a, b, arena, s, err));
     *ret = s;
     return QD_OK;
 }

@@ -9,6 +9,7 @@
 
 #include "quantcore/base/qd_exact.h"
 #include "quantcore/calib/histogram.h"
+#include "quantcore/calib/moments.h"
 #include "quantcore/calib/tails.h"
 
 /* Of one channel, over samples and positions. */
@@ -40,6 +41,8 @@ struct qc_statistics {
     int64_t n_samples;
     int n;
     struct qc_tensor_statistics *tensors;
+    int n_moments; /* 0: not asked for */
+    struct qc_moment *moments;
 };
 
 /* mean, std and channel_mean from the sums. QD_LIMIT_EXCEEDED when a sum overflowed. */

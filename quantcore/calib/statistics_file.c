@@ -45,10 +45,15 @@ static void put_f32(struct writer *w, float x)
     put_u64(w, bits, 4);
 }
 
+static void put_int128(struct writer *w, qd_int128 units)
+{
+    put_u64(w, (uint64_t)units, 8);
+    put_u64(w, (uint64_t)(units >> 64), 8);
+}
+
 static void put_exact(struct writer *w, const struct qd_exact *sum)
 {
-    put_u64(w, (uint64_t)sum->units, 8);
-    put_u64(w, (uint64_t)(sum->units >> 64), 8);
+    put_int128(w, sum->units);
 }
 
 static void put_count(struct writer *w, uint64_t value)
@@ -86,16 +91,35 @@ static enum qd_code put_tail(struct writer *w, const struct qc_tail *t, struct q
     return QD_OK;
 }
 
+static enum qd_code put_name(struct writer *w, const char *name, struct qd_error *err)
+{
+    size_t length = strlen(name);
+    if (length > UINT16_MAX) {
+        return qd_fail(err, QD_LIMIT_EXCEEDED, "a name has %zu bytes, at most %d", length,
+                       UINT16_MAX);
+    }
+    put_u64(w, length, 2);
+    put(w, name, length);
+    return QD_OK;
+}
+
+static enum qd_code put_moment(struct writer *w, const struct qc_moment *m, struct qd_error *err)
+{
+    size_t n = (size_t)m->n_groups * qc_moment_entries(m->n_columns);
+    QD_TRY(put_name(w, m->node, err));
+    put_u64(w, (uint64_t)m->n_groups, 4);
+    put_u64(w, (uint64_t)m->n_columns, 4);
+    put_u64(w, m->n_positions, 8);
+    for (size_t i = 0; i < n; i++) {
+        put_int128(w, m->lower[i]);
+    }
+    return QD_OK;
+}
+
 static enum qd_code put_tensor(struct writer *w, const struct qc_tensor_statistics *t,
                                struct qd_error *err)
 {
-    size_t length = strlen(t->name);
-    if (length > UINT16_MAX) {
-        return qd_fail(err, QD_LIMIT_EXCEEDED, "a tensor's name has %zu bytes, at most %d",
-                       length, UINT16_MAX);
-    }
-    put_u64(w, length, 2);
-    put(w, t->name, length);
+    QD_TRY(put_name(w, t->name, err));
     put_f64(w, t->min);
     put_f64(w, t->max);
     put_u64(w, t->count, 8);
@@ -128,6 +152,10 @@ static enum qd_code put_all(struct writer *w, const struct qc_statistics *s, str
     put_u64(w, (uint64_t)s->n, 4);
     for (int i = 0; i < s->n; i++) {
         QD_TRY(put_tensor(w, &s->tensors[i], err));
+    }
+    put_u64(w, (uint64_t)s->n_moments, 4);
+    for (int i = 0; i < s->n_moments; i++) {
+        QD_TRY(put_moment(w, &s->moments[i], err));
     }
     return QD_OK;
 }
@@ -201,15 +229,20 @@ static enum qd_code take_f32(struct cursor *c, float *ret, struct qd_error *err)
     return isfinite(*ret) ? QD_OK : bad(c, err, "a value is not finite");
 }
 
-static enum qd_code take_exact(struct cursor *c, struct qd_exact *ret, struct qd_error *err)
+static enum qd_code take_int128(struct cursor *c, qd_int128 *ret, struct qd_error *err)
 {
     uint64_t low = 0, high = 0;
     QD_TRY(take_u64(c, 8, &low, err));
     QD_TRY(take_u64(c, 8, &high, err));
     int64_t top = 0;
     memcpy(&top, &high, sizeof(top));
-    ret->units = (qd_int128)top * ((qd_int128)1 << 64) + (qd_int128)low;
+    *ret = (qd_int128)top * ((qd_int128)1 << 64) + (qd_int128)low;
     return QD_OK;
+}
+
+static enum qd_code take_exact(struct cursor *c, struct qd_exact *ret, struct qd_error *err)
+{
+    return take_int128(c, &ret->units, err);
 }
 
 static enum qd_code take_count(struct cursor *c, uint64_t *ret, struct qd_error *err)
@@ -301,8 +334,8 @@ static enum qd_code take_channels(struct cursor *c, struct qc_tensor_statistics 
     return QD_OK;
 }
 
-static enum qd_code take_tensor(struct cursor *c, struct qc_tensor_statistics *t,
-                                struct qd_error *err)
+/* Also what later messages are about. */
+static enum qd_code take_name(struct cursor *c, const char **ret, struct qd_error *err)
 {
     uint64_t length = 0;
     const uint8_t *name = NULL;
@@ -312,8 +345,52 @@ static enum qd_code take_tensor(struct cursor *c, struct qc_tensor_statistics *t
     if (memchr(name, 0, (size_t)length) != NULL) {
         return bad(c, err, "a name has a NUL");
     }
-    QD_TRY(qd_arena_string(c->arena, (const char *)name, (size_t)length, &t->name, err));
-    c->name = t->name;
+    QD_TRY(qd_arena_string(c->arena, (const char *)name, (size_t)length, ret, err));
+    c->name = *ret;
+    return QD_OK;
+}
+
+static enum qd_code take_moment(struct cursor *c, struct qc_moment *m, struct qd_error *err)
+{
+    uint64_t groups = 0, columns = 0;
+    QD_TRY(take_name(c, &m->node, err));
+    QD_TRY(take_u64(c, 4, &groups, err));
+    QD_TRY(take_u64(c, 4, &columns, err));
+    QD_TRY(take_u64(c, 8, &m->n_positions, err));
+    if (groups < 1 || columns < 1 || columns > QC_MOMENTS_MAX_COLUMNS ||
+        groups > c->left / (16 * qc_moment_entries((int)columns))) {
+        return bad(c, err, "the second moments do not fit");
+    }
+    size_t n = (size_t)groups * qc_moment_entries((int)columns);
+    m->n_groups = (int)groups;
+    m->n_columns = (int)columns;
+    QD_TRY(qd_arena_array(c->arena, n, sizeof(*m->lower), &m->lower, err));
+    for (size_t i = 0; i < n; i++) {
+        QD_TRY(take_int128(c, &m->lower[i], err));
+    }
+    return QD_OK;
+}
+
+static enum qd_code take_moments(struct cursor *c, struct qc_statistics *s, struct qd_error *err)
+{
+    uint64_t n = 0;
+    c->name = "";
+    QD_TRY(take_u64(c, 4, &n, err));
+    if (n > QC_STATISTICS_MAX_TENSORS || n > c->left / 34) {
+        return bad(c, err, "there are more second moments than bytes for them");
+    }
+    QD_TRY(qd_arena_array(c->arena, (size_t)n, sizeof(*s->moments), &s->moments, err));
+    s->n_moments = (int)n;
+    for (int i = 0; i < s->n_moments; i++) {
+        QD_TRY(take_moment(c, &s->moments[i], err));
+    }
+    return QD_OK;
+}
+
+static enum qd_code take_tensor(struct cursor *c, struct qc_tensor_statistics *t,
+                                struct qd_error *err)
+{
+    QD_TRY(take_name(c, &t->name, err));
     QD_TRY(take_f64(c, &t->min, err));
     QD_TRY(take_f64(c, &t->max, err));
     QD_TRY(take_u64(c, 8, &t->count, err));
@@ -358,9 +435,10 @@ enum qd_code qc_statistics_read(struct qd_bytes bytes, struct qd_arena *arena,
     for (int i = 0; i < s->n; i++) {
         QD_TRY(take_tensor(&c, &s->tensors[i], err));
     }
+    QD_TRY(take_moments(&c, s, err));
     c.name = "";
     if (c.left != 0) {
-        return bad(&c, err, "bytes follow the last tensor");
+        return bad(&c, err, "bytes follow the end");
     }
     *ret = s;
     return QD_OK;

@@ -8,6 +8,8 @@
  *     n_channels u32, each: sum i128  squares i128  n_nonzero u64  max_abs f32
  *     two tails (smallest, largest): k u32  n u32  n f32, from the end inwards
  *     histogram: exponent i32  first i32  n_bins u32, each count a LEB128 of at most 10 bytes
+ *   n_moments u32, each: node u16 + bytes  n_groups u32  n_columns u32  n_positions u64
+ *     entries i128: [n_groups][n_columns (n_columns + 1) / 2], see moments.h
  * Sums are in units of 2^-48 (qd_exact.h). */
 #ifndef QC_STATISTICS_FILE_H
 #define QC_STATISTICS_FILE_H

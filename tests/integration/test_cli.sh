@@ -179,6 +179,15 @@ expect 0 '^model sha256:[0-9a-f]{64}, 25 samples, ' statistics show "$merged"
 expect 2 'usage' statistics merge "$merged"
 expect 2 'usage' statistics
 
+echo '{"calibration":{"moments":"second"}}' > "$work/moments.json"
+for k in part1 part2 whole; do
+    case $k in part1) d=(--calibration "$work/images") ;; part2) d=(--calibration "$work/more") ;; *) d=(--calibration "$work/images" --calibration "$work/more") ;; esac
+    expect 0 '' quantize $example --config "$work/moments.json" --validation "$work/more" "${d[@]}" --output "$work/$k"
+done
+expect 0 '' statistics merge "$work/part2/statistics.qds" "$work/part1/statistics.qds" --output "$work/merged2.qds"
+same 'merged second moments' "$(sha256sum < "$work/whole/statistics.qds")" "$(sha256sum < "$work/merged2.qds")"
+expect 3 'second moments of' statistics merge "$merged" "$work/merged2.qds" --output "$work/none"
+
 # --- several configurations: the best is kept, and is what it is alone
 echo '{"calibration":{"calibrator":["minmax","js","mse"]},"weights":{"range":["narrow","full"]}}' > "$work/grid.json"
 grid=(quantize $example --config "$work/grid.json" --validation "$work/more" --output "$work/grid")

@@ -89,6 +89,7 @@ refused 'an archive of a giant member' 422 limit_exceeded 'ratio|[0-9]+ to 1|lim
 ask -F "model=@$model" -F "calibration=@$work/images" "$url/v1/jobs?dry_run=true"
 same 'dry run' 200 "$status"
 holds 'what it would do' "$work/body" '"n_calibration":32,.*"n_nodes_int8":[1-9]'
+holds 'and what memory it would take' "$work/body" '"memory_bytes":\{"total":[0-9]{6,},"second_moments":0\}'
 same 'a dry run keeps nothing' 0 "$(count_blobs)"
 ask -F "model=@$model" -F "calibration=@$work/images" "$url/v1/jobs"
 same 'a good one' 201 "$status"
