@@ -233,6 +233,19 @@ SUITES ?= bookworm
 check-fresh:  ## both commands of README on a bare Debian (SUITES="bookworm trixie"; as root)
 	tests/lib/check_fresh.sh $(SUITES)
 
+# --- installation: PREFIX, SYSCONFDIR, UNITDIR; DESTDIR for packagers ---------------------------
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+.PHONY: install
+install: $(BUILD)/quantd  ## binary, example configuration, systemd unit (DESTDIR=, PREFIX=)
+	install -D -m 755 $(BUILD)/quantd $(DESTDIR)$(PREFIX)/bin/quantd
+	test -e $(DESTDIR)$(SYSCONFDIR)/quantd.conf || \
+		install -D -m 644 deploy/quantd.conf $(DESTDIR)$(SYSCONFDIR)/quantd.conf
+	install -d $(DESTDIR)$(UNITDIR)
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' deploy/quantd.service \
+		> $(DESTDIR)$(UNITDIR)/quantd.service
+
 .PHONY: run
 run: $(BUILD)/quantd  ## start the daemon on loopback with its data below your home folder
 	@mkdir -p "$${XDG_STATE_HOME:-$$HOME/.local/state}"

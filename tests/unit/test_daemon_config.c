@@ -180,6 +180,42 @@ START_TEST(daemon_log_write__hostile_text__one_escaped_line)
 }
 END_TEST
 
+/* deploy/quantd.conf: every setting once, with its default (the folder of the state apart). */
+START_TEST(daemon_config_read__example_file__complete_and_the_defaults)
+{
+    struct daemon_config config;
+    struct qd_error err;
+    char line[256], name[64];
+    size_t n = 0;
+    FILE *file = fopen("deploy/quantd.conf", "re");
+    ck_assert_ptr_nonnull(file);
+    daemon_config_default(&config);
+    struct daemon_config defaults = config;
+    ck_assert_msg(daemon_config_read(&config, file, "quantd.conf", &err) == QD_OK, "%s",
+                  err.message);
+    ck_assert_str_eq(config.data, "/var/lib/quantd");
+    memcpy(config.data, defaults.data, sizeof(config.data));
+    for (size_t i = 0; i < daemon_n_settings; i++) {
+        bool found = false;
+        rewind(file);
+        while (fgets(line, sizeof(line), file) != NULL) {
+            found = found || (sscanf(line, "%63[a-z_] =", name) == 1 &&
+                              strcmp(name, daemon_settings[i].name) == 0);
+        }
+        ck_assert_msg(found, "deploy/quantd.conf lacks %s", daemon_settings[i].name);
+        n++;
+    }
+    (void)fclose(file);
+    ck_assert_uint_eq(n, daemon_n_settings);
+    ck_assert_uint_eq(config.workers, defaults.workers);
+    ck_assert_uint_eq(config.job_memory, defaults.job_memory);
+    ck_assert_uint_eq(config.body_max, defaults.body_max);
+    ck_assert_uint_eq(config.min_free, defaults.min_free);
+    ck_assert_str_eq(config.listen, defaults.listen);
+    ck_assert_str_eq(config.worker_program, defaults.worker_program);
+}
+END_TEST
+
 Suite *test_daemon_config_suite(void)
 {
     Suite *suite = suite_create("test_daemon_config");
@@ -191,6 +227,7 @@ Suite *test_daemon_config_suite(void)
     tcase_add_test(tests, daemon_config_load__wrong_usage__not_found);
     tcase_add_test(tests, daemon_config_listen__addresses__loopback_only);
     tcase_add_test(tests, daemon_log_write__hostile_text__one_escaped_line);
+    tcase_add_test(tests, daemon_config_read__example_file__complete_and_the_defaults);
     suite_add_tcase(suite, tests);
     return suite;
 }
