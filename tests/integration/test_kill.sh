@@ -35,7 +35,14 @@ submit() {
     job=$(text id)
 }
 attempt() { grep -oE '"attempt":[0-9]+' "$work/body" | head -n1 | cut -d: -f2; }
-child() { pgrep -P "$pid" | head -n1; }
+# child: the daemon's job process. From /proc: a bare Debian has neither pgrep nor ps.
+child() {
+    local stat
+    for stat in /proc/[0-9]*/stat; do
+        # "PID (name) state PPID …", where the name may hold anything but a line's end.
+        sed -nE "s/^([0-9]+) \(.*\) [A-Z] $pid .*/\1/p" "$stat" 2> /dev/null
+    done | head -n1
+}
 
 start --worker-program "$work/worker"
 submit "${parts[@]}"
