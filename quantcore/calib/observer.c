@@ -24,20 +24,15 @@ struct observed {
     struct partial *partials; /* a thread each */
 };
 
-/* One sample's sums of a thread, cut to exact ones when the sample is complete. */
-struct scratch {
-    double *sum, *squares;
-    uint64_t *n_nonzero;
-    float *max_abs;
-};
-
 struct qc_observer {
     struct qc_observer_options options;
     struct qd_arena *arena;
     struct qd_arena counts; /* inside it: tails and histograms, until they are dropped */
     struct qd_arena pass1;  /* inside it: what threads hold until pass 1 ends */
     struct observed *tensors;
-    struct scratch *scratch; /* a thread each, for the most channels of any tensor */
+    /* One sample's sums, cut to exact ones when it is complete: a thread each, for the most
+     * channels of any tensor. */
+    struct qc_channel_sums *scratch;
     struct qc_statistics *statistics;
 };
 
@@ -116,11 +111,12 @@ static enum qd_code new_scratch(struct qc_observer *o, struct qd_error *err)
     }
     QD_TRY(qd_arena_array(&o->pass1, threads, sizeof(*o->scratch), &o->scratch, err));
     for (size_t i = 0; i < threads; i++) {
-        struct scratch *s = &o->scratch[i];
+        struct qc_channel_sums *s = &o->scratch[i];
         QD_TRY(qd_arena_array(&o->pass1, most, sizeof(double), &s->sum, err));
         QD_TRY(qd_arena_array(&o->pass1, most, sizeof(double), &s->squares, err));
         QD_TRY(qd_arena_array(&o->pass1, most, sizeof(uint64_t), &s->n_nonzero, err));
-        QD_TRY(qd_arena_array(&o->pass1, most, sizeof(float), &s->max_abs, err));
+        QD_TRY(qd_arena_array(&o->pass1, most, sizeof(float), &s->min, err));
+        QD_TRY(qd_arena_array(&o->pass1, most, sizeof(float), &s->max, err));
     }
     return QD_OK;
 }
@@ -189,41 +185,14 @@ static void for_each_run(const struct qc_view *view, run_fn *fn, void *ctx)
     }
 }
 
-/* x[i] belongs to channel i of those that s begins with. */
-static void sum_across(const float *x, size_t n, const struct scratch *s)
+static struct qc_channel_sums from_channel(const struct qc_channel_sums *m, size_t c)
 {
-    for (size_t i = 0; i < n; i++) {
-        double v = (double)x[i];
-        float a = fabsf(x[i]);
-        s->sum[i] += v;
-        s->squares[i] += v * v;
-        s->n_nonzero[i] += x[i] != 0.0f;
-        s->max_abs[i] = a > s->max_abs[i] ? a : s->max_abs[i];
-    }
+    return (struct qc_channel_sums){m->sum + c, m->squares + c, m->n_nonzero + c, m->min + c,
+                                    m->max + c};
 }
 
-/* All of x belongs to channel c. Eight partial sums, so that the additions need not wait for each
- * other; their order is fixed and part of the result. */
-static void sum_along(const float *x, size_t n, const struct scratch *to, int64_t c)
-{
-    double s[8] = {0}, q[8] = {0};
-    float most = to->max_abs[c];
-    uint64_t nonzero = 0;
-    for (size_t i = 0; i < n; i++) {
-        double v = (double)x[i];
-        float a = fabsf(x[i]);
-        s[i % 8] += v;
-        q[i % 8] += v * v;
-        nonzero += x[i] != 0.0f;
-        most = a > most ? a : most;
-    }
-    to->sum[c] += ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
-    to->squares[c] += ((q[0] + q[4]) + (q[1] + q[5])) + ((q[2] + q[6]) + (q[3] + q[7]));
-    to->n_nonzero[c] += nonzero;
-    to->max_abs[c] = most;
-}
-
-static void sum_plain(const struct qc_view *view, int axis, const struct scratch *s)
+static void sum_plain(const struct qc_kernels *k, const struct qc_view *view, int axis,
+                      const struct qc_channel_sums *m)
 {
     const float *x = view->data;
     size_t outer = 1, inner = 1;
@@ -235,31 +204,40 @@ static void sum_plain(const struct qc_view *view, int axis, const struct scratch
         }
     }
     size_t channels = axis >= 0 ? (size_t)view->shape.dim[axis] : 1;
-    for (size_t o = 0; o < outer; o++, x += channels * inner) {
-        if (inner == 1) {
-            sum_across(x, channels, s);
-            continue;
-        }
-        for (size_t c = 0; c < channels; c++) {
-            sum_along(x + c * inner, inner, s, (int64_t)c);
+    if (inner == 1) {
+        k->channels_across_f32(x, (int64_t)channels, outer, channels, m);
+        return;
+    }
+    for (size_t o = 0; o < outer; o++) {
+        for (size_t c = 0; c < channels; c++, x += inner) {
+            struct qc_channel_sums channel = from_channel(m, c);
+            k->channels_along_f32(x, (int64_t)inner, 1, inner, &channel);
         }
     }
 }
 
-static void sum_nhwc(const struct qc_view *view, int axis, const struct scratch *s)
+static void sum_nhwc(const struct qc_kernels *k, const struct qc_view *view, int axis,
+                     const struct qc_channel_sums *m)
 {
     const int64_t *dim = view->shape.dim;
+    int64_t step = view->pixel_stride;
+    size_t w = (size_t)dim[3], c = (size_t)dim[1];
     for (int64_t n = 0; n < dim[0]; n++) {
         for (int64_t h = 0; h < dim[2]; h++) {
-            for (int64_t w = 0; w < dim[3]; w++) {
-                const float *x = (const float *)view->data + n * view->image_stride +
-                                 h * view->row_stride + w * view->pixel_stride;
-                if (axis == 1) {
-                    sum_across(x, (size_t)dim[1], s);
-                    continue;
-                }
-                int64_t c = axis == 0 ? n : axis == 2 ? h : axis == 3 ? w : 0;
-                sum_along(x, (size_t)dim[1], s, c);
+            const float *x =
+                (const float *)view->data + n * view->image_stride + h * view->row_stride;
+            if (axis == 1) {
+                k->channels_across_f32(x, step, w, c, m);
+                continue;
+            }
+            for (size_t i = 0; axis == 3 && i < w; i++) {
+                struct qc_channel_sums one = from_channel(m, i);
+                k->channels_along_f32(x + (int64_t)i * step, step, 1, c, &one);
+            }
+            if (axis != 3) {
+                int64_t at = axis == 0 ? n : axis == 2 ? h : 0;
+                struct qc_channel_sums one = from_channel(m, (size_t)at);
+                k->channels_along_f32(x, step, w, c, &one);
             }
         }
     }
@@ -267,47 +245,55 @@ static void sum_nhwc(const struct qc_view *view, int axis, const struct scratch 
 
 /* ---- pass 1 ------------------------------------------------------------------------------- */
 
-struct extremes {
-    qc_minmax_f32_fn *minmax;
-    float min, max;
-    bool finite;
-};
-
-static void run_minmax(void *ctx, const float *x, size_t n)
-{
-    struct extremes *e = ctx;
-    float lo = 0;
-    float hi = 0;
-    bool finite = false;
-    e->minmax(x, n, &lo, &hi, &finite);
-    e->min = lo < e->min ? lo : e->min;
-    e->max = hi > e->max ? hi : e->max;
-    e->finite = e->finite && finite;
-}
-
 static void run_tail(void *ctx, const float *x, size_t n)
 {
     qc_tail_add(ctx, x, n);
 }
 
-/* The sample's sums become exact ones. */
-static void take_sums(const struct observed *t, const struct scratch *s, struct partial *p)
+static void clear_sums(const struct qc_channel_sums *m, int n)
+{
+    size_t size = (size_t)n;
+    memset(m->sum, 0, size * sizeof(*m->sum));
+    memset(m->squares, 0, size * sizeof(*m->squares));
+    memset(m->n_nonzero, 0, size * sizeof(*m->n_nonzero));
+    for (int c = 0; c < n; c++) {
+        m->min[c] = INFINITY;
+        m->max[c] = -INFINITY;
+    }
+}
+
+static void take_channel(struct qc_channel_statistics *to, const struct qc_channel_sums *m, int c)
+{
+    float size = fmaxf(fabsf(m->min[c]), fabsf(m->max[c]));
+    qd_exact_add(&to->sum, m->sum[c]);
+    qd_exact_add(&to->squares, m->squares[c]);
+    to->n_nonzero += m->n_nonzero[c];
+    to->max_abs = fmaxf(to->max_abs, size);
+}
+
+/* The sample's sums become exact ones. False, and nothing is taken, when a value is not finite:
+ * then the sum is not. */
+static bool take_sums(const struct observed *t, const struct qc_channel_sums *m, struct partial *p)
 {
     double sum = 0, squares = 0;
     for (int c = 0; c < t->n_sums; c++) {
-        sum += s->sum[c];
-        squares += s->squares[c];
+        sum += m->sum[c];
+        squares += m->squares[c];
+    }
+    if (!isfinite(sum)) {
+        return false;
     }
     qd_exact_add(&p->sum, sum);
     qd_exact_add(&p->squares, squares);
+    for (int c = 0; c < t->n_sums; c++) {
+        p->min = fmin(p->min, (double)m->min[c]);
+        p->max = fmax(p->max, (double)m->max[c]);
+    }
     for (int c = 0; t->channel_axis >= 0 && c < t->n_sums; c++) {
-        struct qc_channel_statistics *channel = &p->channels[c];
-        qd_exact_add(&channel->sum, s->sum[c]);
-        qd_exact_add(&channel->squares, s->squares[c]);
-        channel->n_nonzero += s->n_nonzero[c];
-        channel->max_abs = s->max_abs[c] > channel->max_abs ? s->max_abs[c] : channel->max_abs;
+        take_channel(&p->channels[c], m, c);
     }
     p->count += t->n_elements;
+    return true;
 }
 
 void qc_observer_pass1(struct qc_observer *o, int tensor, int thread, int slot,
@@ -315,28 +301,19 @@ void qc_observer_pass1(struct qc_observer *o, int tensor, int thread, int slot,
 {
     struct observed *t = &o->tensors[tensor];
     struct partial *p = &t->partials[thread];
-    const struct scratch *s = &o->scratch[thread];
+    const struct qc_channel_sums *m = &o->scratch[thread];
     assert(view->dtype == QC_F32 && qc_shape_equal(&view->shape, &t->shape));
     assert(thread < o->options.n_threads && slot < o->options.n_slots);
-    struct extremes e = {o->options.kernels->minmax_f32, INFINITY, -INFINITY, true};
-    for_each_run(view, run_minmax, &e);
-    t->bad[slot] = !e.finite;
-    if (!e.finite) {
+    clear_sums(m, t->n_sums);
+    if (view->layout == QC_PLAIN) {
+        sum_plain(o->options.kernels, view, t->channel_axis, m);
+    } else {
+        sum_nhwc(o->options.kernels, view, t->channel_axis, m);
+    }
+    t->bad[slot] = !take_sums(t, m, p);
+    if (t->bad[slot]) {
         return; /* end_batch reports it; a NaN would ruin the order of the tails */
     }
-    p->min = fmin(p->min, (double)e.min);
-    p->max = fmax(p->max, (double)e.max);
-    size_t n = (size_t)t->n_sums;
-    memset(s->sum, 0, n * sizeof(*s->sum));
-    memset(s->squares, 0, n * sizeof(*s->squares));
-    memset(s->n_nonzero, 0, n * sizeof(*s->n_nonzero));
-    memset(s->max_abs, 0, n * sizeof(*s->max_abs));
-    if (view->layout == QC_PLAIN) {
-        sum_plain(view, t->channel_axis, s);
-    } else {
-        sum_nhwc(view, t->channel_axis, s);
-    }
-    take_sums(t, s, p);
     if (t->has_smallest) {
         for_each_run(view, run_tail, &p->smallest);
     }

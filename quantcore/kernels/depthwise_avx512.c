@@ -19,26 +19,25 @@ static inline void store_f32(float *out, __mmask16 lanes, __m512 y, float lo, fl
     _mm512_mask_storeu_ps(out, lanes, y);
 }
 
-#define ACC(r) __m512 a##r = bias;
+#define ACC(r)   __m512 a##r = bias;
 #define POINT(r) const float *x##r = d->in + (i + r) * d->in_step + c;
-#define STEP(r) a##r = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, x##r + tap), w, a##r);
+#define STEP(r)  a##r = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, x##r + tap), w, a##r);
 #define STORE(r) store_f32(d->out + (i + r) * d->out_step + c, lanes, a##r, d->lo, d->hi);
 
-#define SEGMENT(n)                                                              \
-    static inline void segment_f32_##n(const struct qc_depthwise_f32 *d, int i, int c, \
-                                       __mmask16 lanes)                         \
-    {                                                                           \
-        const __m512 bias = _mm512_loadu_ps(d->bias + c);                       \
-        const float *weights = d->weights + c;                                  \
-        ROWS_##n(ACC)                                                           \
-        ROWS_##n(POINT)                                                         \
-        for (int t = 0; t < d->n_taps; t++) {                                   \
-            const ptrdiff_t tap = d->tap[t];                                    \
-            const __m512 w = _mm512_loadu_ps(weights);                          \
-            weights += d->channels_padded;                                      \
-            ROWS_##n(STEP)                                                      \
-        }                                                                       \
-        ROWS_##n(STORE)                                                         \
+#define SEGMENT(n)                                                                               \
+    static inline void segment_f32_##n(const struct qc_depthwise_f32 *d, int i, int c,           \
+                                       __mmask16 lanes)                                          \
+    {                                                                                            \
+        const __m512 bias = _mm512_loadu_ps(d->bias + c);                                        \
+        const float *weights = d->weights + c;                                                   \
+        ROWS_##n(ACC) ROWS_##n(POINT) for (int t = 0; t < d->n_taps; t++)                        \
+        {                                                                                        \
+            const ptrdiff_t tap = d->tap[t];                                                     \
+            const __m512 w = _mm512_loadu_ps(weights);                                           \
+            weights += d->channels_padded;                                                       \
+            ROWS_##n(STEP)                                                                       \
+        }                                                                                        \
+        ROWS_##n(STORE)                                                                          \
     }
 
 SEGMENT(1)
@@ -85,34 +84,154 @@ static inline void store_s8(const struct qc_depthwise_s8 *d, int64_t at, int c, 
     }
 }
 
-#define ACC(r) __m512i a##r = bias;
+#define ACC(r)   __m512i a##r = bias;
 #define POINT(r) const uint8_t *x##r = d->in + (i + r) * d->in_step + c;
-#define STEP(r) a##r = _mm512_dpwssd_epi32(a##r, load_u8(x##r + tap, lanes), w);
+#define STEP(r)  a##r = _mm512_dpwssd_epi32(a##r, load_u8(x##r + tap, lanes), w);
 #define STORE(r) store_s8(d, (i + r) * d->out_step + c, c, lanes, a##r);
 
-#define SEGMENT(n)                                                                           \
-    static inline void segment_s8_##n(const struct qc_depthwise_s8 *d, int i, int c,         \
-                                      __mmask16 lanes)                                       \
-    {                                                                                        \
-        const __m512i bias = _mm512_loadu_si512(d->bias + c);                                \
-        const int16_t *weights = d->weights + c;                                             \
-        ROWS_##n(ACC)                                                                        \
-        ROWS_##n(POINT)                                                                      \
-        for (int t = 0; t < d->n_taps; t++) {                                                \
-            const ptrdiff_t tap = d->tap[t];                                                 \
-            const __m512i w =                                                                \
-                _mm512_cvtepi16_epi32(_mm256_loadu_si256((const void *)weights));            \
-            weights += d->channels_padded;                                                   \
-            ROWS_##n(STEP)                                                                   \
-        }                                                                                    \
-        ROWS_##n(STORE)                                                                      \
+#define SEGMENT(n)                                                                               \
+    static inline void segment_s8_##n(const struct qc_depthwise_s8 *d, int i, int c,             \
+                                      __mmask16 lanes)                                           \
+    {                                                                                            \
+        const __m512i bias = _mm512_loadu_si512(d->bias + c);                                    \
+        const int16_t *weights = d->weights + c;                                                 \
+        ROWS_##n(ACC) ROWS_##n(POINT) for (int t = 0; t < d->n_taps; t++)                        \
+        {                                                                                        \
+            const ptrdiff_t tap = d->tap[t];                                                     \
+            const __m512i w = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const void *)weights));  \
+            weights += d->channels_padded;                                                       \
+            ROWS_##n(STEP)                                                                       \
+        }                                                                                        \
+        ROWS_##n(STORE)                                                                          \
     }
 
 SEGMENT(1)
 SEGMENT(8)
 
+/* ---- weights of eight bits: four taps a multiply-add ----------------------------------------
+ * The bytes of four taps are interleaved within 128-bit lanes, which leaves quad k with channels
+ * 16 lane + 4 k + 0..3: weights, bias and multiplier are brought into that order, and packing the
+ * results brings them back. */
+struct quads {
+    const int8_t
+        *w; /* of this segment of 64 channels: a row of QC_DEPTHWISE_QUAD bytes a group */
+    __m512i bias[4];
+    __m512 multiplier[4];
+    __m512 hi;
+    __m512i zero_point, y_min, y_max;
+    __mmask64 lanes;
+};
+
+/* Blocks of 128 bits, 4 x 4 transposed: natural order of channels to that of quads. */
+static inline void to_quads(const void *natural, __m512i ret[4])
+{
+    const __m512i *x = natural;
+    __m512i a = _mm512_loadu_si512(x), b = _mm512_loadu_si512(x + 1);
+    __m512i c = _mm512_loadu_si512(x + 2), d = _mm512_loadu_si512(x + 3);
+    __m512i ab = _mm512_shuffle_i32x4(a, b, 0x44), cd = _mm512_shuffle_i32x4(c, d, 0x44);
+    ret[0] = _mm512_shuffle_i32x4(ab, cd, 0x88);
+    ret[1] = _mm512_shuffle_i32x4(ab, cd, 0xdd);
+    ab = _mm512_shuffle_i32x4(a, b, 0xee);
+    cd = _mm512_shuffle_i32x4(c, d, 0xee);
+    ret[2] = _mm512_shuffle_i32x4(ab, cd, 0x88);
+    ret[3] = _mm512_shuffle_i32x4(ab, cd, 0xdd);
+}
+
+static void quads_init(struct quads *q, const struct qc_depthwise_s8 *d, int c)
+{
+    __m512i multiplier[4];
+    to_quads(d->bias + c, q->bias);
+    to_quads(d->multiplier + c, multiplier);
+    for (int k = 0; k < 4; k++) {
+        q->multiplier[k] = _mm512_castsi512_ps(multiplier[k]);
+    }
+    q->w = d->quads + (size_t)c * 4;
+    q->hi = _mm512_set1_ps((float)(d->y_max - d->y_zero_point));
+    q->zero_point = _mm512_set1_epi16((int16_t)d->y_zero_point);
+    q->y_min = _mm512_set1_epi8((char)d->y_min);
+    q->y_max = _mm512_set1_epi8((char)d->y_max);
+    q->lanes = d->channels - c >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (d->channels - c)) - 1;
+}
+
+/* Below y_min the conversions and packs saturate, above y_max the f32 minimum comes first: an f32
+ * beyond 2^31 would become the smallest integer. */
+static inline __m512i quad_round(__m512i acc, __m512 multiplier, __m512 hi)
+{
+    __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
+    return _mm512_cvtps_epi32(_mm512_min_ps(y, hi));
+}
+
+static inline void quads_store(const struct quads *q, uint8_t *out, __m512i a0, __m512i a1,
+                               __m512i a2, __m512i a3)
+{
+    __m512i lo = _mm512_packs_epi32(quad_round(a0, q->multiplier[0], q->hi),
+                                    quad_round(a1, q->multiplier[1], q->hi));
+    __m512i hi = _mm512_packs_epi32(quad_round(a2, q->multiplier[2], q->hi),
+                                    quad_round(a3, q->multiplier[3], q->hi));
+    __m512i y = _mm512_packus_epi16(_mm512_adds_epi16(lo, q->zero_point),
+                                    _mm512_adds_epi16(hi, q->zero_point));
+    y = _mm512_min_epu8(_mm512_max_epu8(y, q->y_min), q->y_max);
+    _mm512_mask_storeu_epi8(out, q->lanes, y);
+}
+
+#define QUAD(k, x) a##k = _mm512_dpbusd_epi32(a##k, x, _mm512_loadu_si512(w + 64 * (k)));
+
+static inline void quads_pixel(const struct qc_depthwise_s8 *d, const struct quads *q,
+                               const uint8_t *in, uint8_t *out)
+{
+    __m512i a0 = q->bias[0], a1 = q->bias[1], a2 = q->bias[2], a3 = q->bias[3];
+    const ptrdiff_t group = (ptrdiff_t)d->channels_padded * 4;
+    const int8_t *w = q->w;
+    int t = 0;
+    for (; t + 4 <= d->n_taps; t += 4, w += group) {
+        __m512i x0 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t]);
+        __m512i x1 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t + 1]);
+        __m512i x2 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t + 2]);
+        __m512i x3 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t + 3]);
+        __m512i l01 = _mm512_unpacklo_epi8(x0, x1), l23 = _mm512_unpacklo_epi8(x2, x3);
+        __m512i h01 = _mm512_unpackhi_epi8(x0, x1), h23 = _mm512_unpackhi_epi8(x2, x3);
+        QUAD(0, _mm512_unpacklo_epi16(l01, l23))
+        QUAD(1, _mm512_unpackhi_epi16(l01, l23))
+        QUAD(2, _mm512_unpacklo_epi16(h01, h23))
+        QUAD(3, _mm512_unpackhi_epi16(h01, h23))
+    }
+    for (int byte = 0; t < d->n_taps; t++, byte++) { /* the last taps, one by one */
+        /* quad 0: each byte of the first four of a lane at place `byte` of its 32 bits */
+        __m512i x = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t]);
+        __m512i one = _mm512_set_epi32(3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1, 0);
+        __m512i none = _mm512_set1_epi32((int32_t)0x80808080);
+        __m512i keep = _mm512_set1_epi32((int32_t)(0xffU << (8 * byte)));
+        __m512i at = _mm512_sllv_epi32(one, _mm512_set1_epi32(8 * byte));
+        __m512i four = _mm512_sllv_epi32(_mm512_set1_epi32(4), _mm512_set1_epi32(8 * byte));
+        at = _mm512_ternarylogic_epi32(keep, at, none, 0xca);
+        QUAD(0, _mm512_shuffle_epi8(x, at))
+        at = _mm512_add_epi32(at, four);
+        QUAD(1, _mm512_shuffle_epi8(x, at))
+        at = _mm512_add_epi32(at, four);
+        QUAD(2, _mm512_shuffle_epi8(x, at))
+        at = _mm512_add_epi32(at, four);
+        QUAD(3, _mm512_shuffle_epi8(x, at))
+    }
+    quads_store(q, out, a0, a1, a2, a3);
+}
+
+static void depthwise_quads(const struct qc_depthwise_s8 *d)
+{
+    for (int c = 0; c < d->channels; c += 64) {
+        struct quads q;
+        quads_init(&q, d, c);
+        for (int i = 0; i < d->n_pixels; i++) {
+            quads_pixel(d, &q, d->in + i * d->in_step + c, d->out_u8 + i * d->out_step + c);
+        }
+    }
+}
+
 void qc_depthwise_s8__avx512(const struct qc_depthwise_s8 *d)
 {
+    if (d->quads != NULL && d->out_u8 != NULL) {
+        depthwise_quads(d);
+        return;
+    }
     for (int c = 0; c < d->channels; c += LANES) {
         __mmask16 lanes = lanes_of(d->channels - c);
         int i = 0;

@@ -24,6 +24,8 @@
     qc_sum_u8_fn qc_sum_u8__##isa;                    \
     qc_minmax_f32_fn qc_minmax_f32__##isa;            \
     qc_histogram_f32_fn qc_histogram_f32__##isa;      \
+    qc_channels_f32_fn qc_channels_across_f32__##isa; \
+    qc_channels_f32_fn qc_channels_along_f32__##isa;  \
     qc_error_fn qc_error_f32__##isa;                  \
     qc_error_fn qc_error_u8__##isa
 

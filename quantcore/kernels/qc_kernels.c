@@ -57,6 +57,8 @@ static void use_ref(struct qc_kernels *k)
         .sum_u8 = qc_sum_u8__ref,
         .minmax_f32 = qc_minmax_f32__ref,
         .histogram_f32 = qc_histogram_f32__ref,
+        .channels_across_f32 = qc_channels_across_f32__ref,
+        .channels_along_f32 = qc_channels_along_f32__ref,
         .error_f32 = qc_error_f32__ref,
         .error_u8 = qc_error_u8__ref,
     };
@@ -87,6 +89,8 @@ static void use_avx2(struct qc_kernels *k)
     k->sum_u8 = qc_sum_u8__avx2;
     k->minmax_f32 = qc_minmax_f32__avx2;
     k->histogram_f32 = qc_histogram_f32__avx2;
+    k->channels_across_f32 = qc_channels_across_f32__avx2;
+    k->channels_along_f32 = qc_channels_along_f32__avx2;
     k->error_f32 = qc_error_f32__avx2;
     k->error_u8 = qc_error_u8__avx2;
 }
@@ -115,6 +119,8 @@ static void use_avx512(struct qc_kernels *k)
     k->sum_u8 = qc_sum_u8__avx512;
     k->minmax_f32 = qc_minmax_f32__avx512;
     k->histogram_f32 = qc_histogram_f32__avx512;
+    k->channels_across_f32 = qc_channels_across_f32__avx512;
+    k->channels_along_f32 = qc_channels_along_f32__avx512;
     k->error_f32 = qc_error_f32__avx512;
     k->error_u8 = qc_error_u8__avx512;
 }

@@ -100,6 +100,7 @@ struct qc_depthwise_s8 {
     int channels;
     int channels_padded;
     const int16_t *weights;   /* [tap][channels_padded] q_w - zero_point: nine bits */
+    const int8_t *quads;      /* the same by qc_pack_quads, or NULL: they do not fit eight bits */
     const int32_t *bias;      /* zero point folded in, channels_padded */
     const float *multiplier;  /* channels_padded */
     int32_t y_zero_point, y_min, y_max;
@@ -151,11 +152,27 @@ typedef void qc_minmax_f32_fn(const float *x, size_t n, float *ret_min, float *r
 typedef void qc_histogram_f32_fn(const float *x, size_t n, int32_t first, float inv_width,
                                  int n_bins, uint64_t *counts);
 
-/* ---- sums of an approximation's error: n_rows times n contiguous elements --------------------
- * Sums are doubles in eight partial sums: element i of a row goes to sum i % 8, rows follow each
- * other, so that the order is part of the result. noise takes a fused multiply-add; the other
- * products are exact. */
+/* ---- sums in double over n_rows rows of n contiguous elements --------------------------------
+ * Eight partial sums: element i of a row goes to sum i % 8, rows follow each other, so that the
+ * order is part of the result. `step` elements lie between the beginnings of two rows; n_rows is
+ * below 2^31. Products of f32 values are exact. */
 #define QC_SUM_LANES 8
+
+/* What has been seen of channels, an array entry each. */
+struct qc_channel_sums {
+    double *sum, *squares;
+    uint64_t *n_nonzero;
+    float *min, *max; /* no NaN and never -0; start with +inf, -inf */
+};
+/* across: element i of every row belongs to channel i of n; a channel's sums take the rows one
+ * after the other.
+ * along: all elements belong to one channel; its sums take the partial ones' total, which is
+ * ((0 + 4) + (1 + 5)) + ((2 + 6) + (3 + 7)).
+ * A sum ends finite if and only if all its values are. */
+typedef void qc_channels_f32_fn(const float *x, int64_t step, size_t n_rows, size_t n,
+                                const struct qc_channel_sums *m);
+
+/* Sums of an approximation's error. noise takes a fused multiply-add. */
 
 struct qc_error_sums {
     double signal[QC_SUM_LANES];    /* x^2 */
@@ -199,6 +216,7 @@ struct qc_kernels {
     qc_sum_u8_fn *sum_u8;
     qc_minmax_f32_fn *minmax_f32;
     qc_histogram_f32_fn *histogram_f32;
+    qc_channels_f32_fn *channels_across_f32, *channels_along_f32;
     qc_error_fn *error_f32, *error_u8;
 };
 
@@ -216,5 +234,10 @@ size_t qc_packed_panel_f32(int n_taps, int channels);  /* floats of one panel */
 size_t qc_packed_panel_s8(int n_taps, int channels);   /* bytes of one panel */
 void qc_pack_f32(const float *w, int n_out, int channels, int n_taps, float *out);
 void qc_pack_s8(const int8_t *w, int n_out, int channels, int n_taps, int8_t *out);
+/* Weights [tap][channels_padded] of a depthwise convolution as [tap / 4][channels_padded / 64][4]
+ * [16 channels][4 taps]: 16 channels are 4 k + 0..3 of each sixteen. Missing taps are zero. false
+ * when a weight does not fit eight bits: out is then of no use. */
+size_t qc_packed_quads(int n_taps, int channels_padded); /* bytes */
+bool qc_pack_quads(const int16_t *w, int n_taps, int channels_padded, int8_t *out);
 
 #endif

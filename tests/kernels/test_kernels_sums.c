@@ -160,9 +160,135 @@ START_TEST(error_u8__known_values__sums_as_defined)
 }
 END_TEST
 
+/* ---- channels ------------------------------------------------------------------------------- */
+
+enum { CHANNELS = LONGEST, M_GUARD = 3, M_SIZE = CHANNELS + 2 * M_GUARD };
+
+/* Arrays of every channel with guards on both sides; what is in them is part of the result. */
+struct channel_data {
+    double sum[M_SIZE], squares[M_SIZE];
+    uint64_t n_nonzero[M_SIZE];
+    float min[M_SIZE], max[M_SIZE];
+};
+
+static void start_channels(struct channel_data *d, bool fresh)
+{
+    for (int i = 0; i < M_SIZE; i++) {
+        d->sum[i] = fresh ? 0.0 : 0.3 * i;
+        d->squares[i] = fresh ? 0.0 : 1.0 / (1 + i);
+        d->n_nonzero[i] = fresh ? 0 : (uint64_t)i << 40;
+        d->min[i] = fresh ? INFINITY : -0.01f * (float)i;
+        d->max[i] = fresh ? -INFINITY : 0.02f * (float)i;
+    }
+}
+
+static struct qc_channel_sums channels_of(struct channel_data *d)
+{
+    return (struct qc_channel_sums){d->sum + M_GUARD, d->squares + M_GUARD,
+                                    d->n_nonzero + M_GUARD, d->min + M_GUARD, d->max + M_GUARD};
+}
+
+static void same_channels(const struct channel_data *got, const struct channel_data *want,
+                          const char *what, size_t n)
+{
+    same_f64(got->sum, want->sum, M_SIZE, what, n);
+    same_f64(got->squares, want->squares, M_SIZE, what, n);
+    data_same_u8((const uint8_t *)got->n_nonzero, (const uint8_t *)want->n_nonzero,
+                 sizeof(want->n_nonzero), "%s: n_nonzero, n %zu", what, n);
+    data_same_f32(got->min, want->min, M_SIZE, "%s: min, n %zu", what, n);
+    data_same_f32(got->max, want->max, M_SIZE, "%s: max, n %zu", what, n);
+}
+
+/* The rows end at the page's end. */
+static void check_channels(const float *end, size_t n, size_t rows, bool fresh)
+{
+    static struct channel_data want, got;
+    struct qc_channel_sums w = channels_of(&want), g = channels_of(&got);
+    size_t step = n + n % GAP;
+    const float *x = end - (rows > 0 ? step * (rows - 1) + n : 0);
+    start_channels(&want, fresh);
+    start_channels(&got, fresh);
+    ref.channels_across_f32(x, (int64_t)step, rows, n, &w);
+    k.channels_across_f32(x, (int64_t)step, rows, n, &g);
+    same_channels(&got, &want, "across", n);
+    start_channels(&want, fresh);
+    start_channels(&got, fresh);
+    ref.channels_along_f32(x, (int64_t)step, rows, n, &w);
+    k.channels_along_f32(x, (int64_t)step, rows, n, &g);
+    same_channels(&got, &want, "along", n);
+}
+
+START_TEST(channels_f32__every_length_and_rows__same_bits_as_ref)
+{
+    enum { SIZE = ROWS * (LONGEST + GAP) };
+    float *x = new_end();
+    prepare(_i);
+    for (size_t n = 0; n <= LONGEST; n++) {
+        for (size_t rows = 0; rows <= ROWS; rows++) {
+            data_f32(x - SIZE, SIZE, (n + rows) % 4 == 3 ? DATA_SPECIAL : DATA_PLAIN);
+            check_channels(x, n, rows, n % 2 == 0);
+            for (int i = -SIZE; i < 0; i++) { /* as after a ReLU, with both zeros */
+                x[i] = x[i] > 0.0f ? x[i] : i % 3 ? 0.0f : -0.0f;
+            }
+            check_channels(x, n, rows, rows % 2 == 0);
+            for (int i = -SIZE; i < 0; i++) {
+                x[i] = i % 5 ? -0.0f : 0.0f;
+            }
+            check_channels(x, n, rows, true);
+        }
+    }
+}
+END_TEST
+
+START_TEST(channels_f32__one_value_not_finite__sum_not_finite)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    static struct channel_data d;
+    struct qc_channel_sums m = channels_of(&d);
+    float x[LONGEST];
+    prepare(_i);
+    for (size_t at = 0; at < LONGEST; at++) {
+        data_f32(x, LONGEST, DATA_PLAIN);
+        start_channels(&d, true);
+        k.channels_along_f32(x, LONGEST, 1, LONGEST, &m);
+        ck_assert(isfinite(m.sum[0]));
+        x[at] = bad[at % QD_COUNT_OF(bad)];
+        start_channels(&d, true);
+        k.channels_along_f32(x, LONGEST, 1, LONGEST, &m);
+        ck_assert(!isfinite(m.sum[0]));
+        start_channels(&d, true);
+        k.channels_across_f32(x, LONGEST, 1, LONGEST, &m);
+        for (size_t c = 0; c < LONGEST; c++) {
+            ck_assert((isfinite(m.sum[c]) != 0) == (c != at));
+        }
+    }
+}
+END_TEST
+
+START_TEST(channels_f32__known_values__as_defined)
+{
+    static const float x[12] = {1, -2, 0, 4, 5, 6, 1e8f, 8, -9, -0.0f, 3, -1e8f};
+    static struct channel_data d;
+    struct qc_channel_sums m = channels_of(&d);
+    prepare(_i);
+    start_channels(&d, true);
+    k.channels_across_f32(x, 4, 3, 3, &m); /* the fourth of each row belongs to nobody */
+    ck_assert(m.sum[0] == -3.0 && m.squares[0] == 107.0 && m.n_nonzero[0] == 3);
+    ck_assert(m.min[0] == -9.0f && m.max[0] == 5.0f && m.min[1] == -2.0f && m.max[1] == 6.0f);
+    ck_assert(m.n_nonzero[1] == 2 && m.n_nonzero[2] == 2 && m.sum[2] == 1e8 + 3.0);
+    ck_assert(m.min[2] == 0.0f && !signbit(m.min[2]) && m.sum[3] == 0.0);
+    start_channels(&d, true);
+    k.channels_along_f32(x, 12, 1, 12, &m);
+    ck_assert(m.sum[0] == 16.0 && m.squares[0] == 2e16 + 236.0 && m.n_nonzero[0] == 10);
+    ck_assert(m.min[0] == -1e8f && m.max[0] == 1e8f && m.n_nonzero[1] == 0);
+}
+END_TEST
+
 START_TEST(kernels_init__each_isa__no_ref_left)
 {
     prepare(_i);
+    ck_assert(k.channels_across_f32 != ref.channels_across_f32);
+    ck_assert(k.channels_along_f32 != ref.channels_along_f32);
     ck_assert(k.error_f32 != ref.error_f32);
     ck_assert(k.error_u8 != ref.error_u8);
 }
@@ -178,6 +304,9 @@ Suite *test_kernels_sums_suite(void)
     tcase_add_loop_test(tc, error_f32__every_length_and_rows__same_bits_as_ref, first, end);
     tcase_add_loop_test(tc, error_u8__every_length_and_saturation__same_bits_as_ref, first, end);
     tcase_add_loop_test(tc, error_u8__known_values__sums_as_defined, QC_ISA_REF, end);
+    tcase_add_loop_test(tc, channels_f32__every_length_and_rows__same_bits_as_ref, first, end);
+    tcase_add_loop_test(tc, channels_f32__one_value_not_finite__sum_not_finite, QC_ISA_REF, end);
+    tcase_add_loop_test(tc, channels_f32__known_values__as_defined, QC_ISA_REF, end);
     tcase_add_loop_test(tc, kernels_init__each_isa__no_ref_left, first, end);
     suite_add_tcase(suite, tc);
     return suite;

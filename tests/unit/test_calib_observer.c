@@ -6,28 +6,7 @@
 #include "quantcore/calib/observer.h"
 #include "quantcore/calib/statistics_file.h"
 
-static void minmax(const float *x, size_t n, float *lo, float *hi, bool *finite)
-{
-    *lo = INFINITY;
-    *hi = -INFINITY;
-    *finite = true;
-    for (size_t i = 0; i < n; i++) {
-        *lo = x[i] < *lo ? x[i] : *lo;
-        *hi = x[i] > *hi ? x[i] : *hi;
-        *finite = *finite && isfinite(x[i]);
-    }
-}
-
-static void histogram(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
-                      uint64_t *counts)
-{
-    for (size_t i = 0; i < n; i++) {
-        int b = (int)floorf(x[i] * inv_width) - first;
-        counts[b < 0 ? 0 : b > n_bins - 1 ? n_bins - 1 : b]++;
-    }
-}
-
-static const struct qc_kernels KERNELS = {.minmax_f32 = minmax, .histogram_f32 = histogram};
+static struct qc_kernels kernels; /* the best that this CPU has */
 
 enum { SAMPLES = 21, C = 5, H = 3, W = 4, STRIDE = 16, PAD = 1 };
 enum { N = C * H * W, STORED = (H + 2 * PAD) * (W + 2 * PAD) * STRIDE };
@@ -62,7 +41,7 @@ static struct qc_statistics *observe(struct qd_arena *arena, int threads, int ba
     static float store[STORED];
     struct qc_observed tensors[2] = {{"image", {4, {1, C, H, W}}, 1}, {"row", {2, {1, C}}, 1}};
     struct qc_observer_options options = {threads, batch, count, percentile, percentile, 16,
-                                          &KERNELS};
+                                          &kernels};
     struct qc_observer *o = NULL;
     struct qc_statistics *s = NULL;
     struct qc_view view;
@@ -271,7 +250,7 @@ START_TEST(end_batch__nan__names_tensor_and_sample)
     struct qd_arena arena;
     struct qd_error err;
     struct qc_observed tensor = {"x", {1, {3}}, -1};
-    struct qc_observer_options options = {1, 2, 2, 1, 1, 0, &KERNELS};
+    struct qc_observer_options options = {1, 2, 2, 1, 1, 0, &kernels};
     struct qc_observer *o = NULL;
     float good[3] = {1, 2, 3}, bad[3] = {1, NAN, 3};
     struct qc_view view = {.data = good, .dtype = QC_F32, .shape = {1, {3}}};
@@ -288,13 +267,49 @@ START_TEST(end_batch__nan__names_tensor_and_sample)
 }
 END_TEST
 
+START_TEST(observe__any_channel_axis__sums_of_that_axis)
+{
+    static float store[STORED];
+    static const int dims[4] = {1, C, H, W};
+    int axis = _i - 1; /* -1: none */
+    struct qc_observed tensor = {"image", {4, {1, C, H, W}}, axis};
+    struct qc_observer_options options = {1, 1, 1, 1, 1, 0, &kernels};
+    struct qd_arena arena;
+    struct qc_observer *o = NULL;
+    struct qc_statistics *s = NULL;
+    struct qc_view view;
+    double sum = 0, channel[8] = {0};
+    for (int i = 0; i < N; i++) {
+        int at[4] = {0, i % C, i / C / W, i / C % W};
+        sum += (double)value(0, i);
+        channel[axis < 0 ? 0 : at[axis]] += (double)value(0, i);
+    }
+    qd_arena_init(&arena, 0);
+    nhwc(0, store, &view);
+    ck_assert_int_eq(qc_observer_new(&tensor, 1, &options, &arena, &o, NULL), QD_OK);
+    qc_observer_pass1(o, 0, 0, 0, &view);
+    ck_assert_int_eq(qc_observer_end_batch(o, 1, 0, NULL), QD_OK);
+    ck_assert_int_eq(qc_observer_end_pass1(o, NULL), QD_OK);
+    qc_observer_pass2(o, 0, 0, &view);
+    ck_assert_int_eq(qc_observer_end_pass2(o, &s, NULL), QD_OK);
+    ck_assert_double_eq_tol(s->tensors[0].mean, sum / N, 1e-12);
+    ck_assert_int_eq(s->tensors[0].n_channels, axis < 0 ? 0 : dims[axis]);
+    for (int c = 0; c < s->tensors[0].n_channels; c++) {
+        ck_assert_double_eq_tol(s->tensors[0].channel_mean[c], channel[c] * dims[axis] / N, 1e-12);
+    }
+    qd_arena_done(&arena);
+}
+END_TEST
+
 Suite *test_calib_observer_suite(void);
 Suite *test_calib_observer_suite(void)
 {
     Suite *s = suite_create("test_calib_observer");
     TCase *c = tcase_create("observer");
+    qc_kernels_init(&kernels, qc_isa_detect());
     tcase_add_test(c, observe__border_and_padding__never_read_and_sums_right);
     tcase_add_test(c, observe__any_threads_and_batch__same_bytes);
+    tcase_add_loop_test(c, observe__any_channel_axis__sums_of_that_axis, 0, 5);
     tcase_add_test(c, observe__channels__maximum_squares_and_non_zeros);
     tcase_add_test(c, drop_counts__after_pass_2__memory_returned_means_stay);
     tcase_add_test(c, merge__parts_of_any_size__bytes_of_the_whole);
