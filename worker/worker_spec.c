@@ -513,7 +513,8 @@ static enum qd_code set_section(struct worker_spec *s, const char *section, cons
     const char *key;
     json_t *value;
     if (!json_is_object(object)) {
-        return qd_fail_on(err, QD_INVALID, section, "/%s must be an object", section);
+        snprintf(pointer, sizeof(pointer), "/%.128s", section);
+        return qd_fail_on(err, QD_INVALID, pointer, "%s must be an object", pointer);
     }
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
@@ -542,7 +543,22 @@ static enum qd_code check_preprocess(const struct qc_preprocess *p, struct qd_er
     return QD_OK;
 }
 
-enum qd_code worker_spec_parse(const json_t *config, struct worker_spec *ret, struct qd_error *err)
+/* Options are checked under the names of their members: "bins", "gate_max_drop". */
+static void point_at_field(struct qd_error *err)
+{
+    const char *name = err != NULL ? err->subject : "";
+    bool gate = strncmp(name, "gate_", 5) == 0;
+    for (size_t i = 0; i < QD_COUNT_OF(fields); i++) {
+        const char *pointer = fields[i].pointer;
+        if (strcmp(strrchr(pointer, '/') + 1, gate ? name + 5 : name) == 0 &&
+            gate == (strncmp(pointer, "/gate/", 6) == 0)) {
+            (void)snprintf(err->subject, sizeof(err->subject), "%s", pointer);
+            return;
+        }
+    }
+}
+
+static enum qd_code parse_spec(const json_t *config, struct worker_spec *ret, struct qd_error *err)
 {
     const char *key;
     json_t *value;
@@ -574,6 +590,15 @@ enum qd_code worker_spec_load(const char *text, size_t size, json_t **ret, struc
         return qd_fail(err, QD_LIMIT_EXCEEDED, "the configuration has %zu bytes, limit %d", size,
                        WORKER_SPEC_MAX_BYTES);
     }
+enum qd_code worker_spec_parse(const json_t *config, struct worker_spec *ret, struct qd_error *err)
+{
+    enum qd_code code = parse_spec(config, ret, err);
+    if (code != QD_OK) {
+        point_at_field(err);
+    }
+    return code;
+}
+
     /* jansson refuses nesting beyond JSON_PARSER_MAX_DEPTH itself */
     json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, &e);
     if (value == NULL) {

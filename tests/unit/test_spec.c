@@ -89,10 +89,10 @@ static const struct {
 } wrong[] = {
     {"{\"nmae\":\"x\"}", "/nmae", QD_INVALID},
     {"{\"calibration\":{\"bins\":1.5}}", "/calibration/bins", QD_INVALID},
-    {"{\"calibration\":{\"bins\":4}}", "bins", QD_INVALID},
+    {"{\"calibration\":{\"bins\":4}}", "/calibration/bins", QD_INVALID},
     {"{\"calibration\":{\"calibrator\":\"best\"}}", "/calibration/calibrator", QD_INVALID},
     {"{\"calibration\":{\"divergence\":\"coarse\"}}", "/calibration/divergence", QD_INVALID},
-    {"{\"calibration\":[]}", "calibration", QD_INVALID},
+    {"{\"calibration\":[]}", "/calibration", QD_INVALID},
     {"{\"name\":\"../x\"}", "/name", QD_INVALID},
     {"{\"preprocess\":{\"std\":[1,0]}}", "/preprocess/std", QD_INVALID},
     {"{\"exclude\":{\"nodes\":[1]}}", "/exclude/nodes", QD_INVALID},
@@ -108,7 +108,10 @@ static const struct {
     {"{\"exclude\":{\"ranges\":[{\"from\":\"a\",\"to\":1}]}}", "/exclude/ranges", QD_INVALID},
     {"{\"exclude\":{\"ranges\":[{\"from\":\"a\",\"to\":\"b\",\"by\":\"c\"}]}}", "/exclude/ranges",
      QD_INVALID},
-    {"{\"calibration\":{\"max_percentile\":0.2}}", "max_percentile", QD_INVALID},
+    {"{\"calibration\":{\"max_percentile\":0.2}}", "/calibration/max_percentile", QD_INVALID},
+    {"{\"calibration\":{\"tail_length\":65537}}", "/calibration/tail_length", QD_INVALID},
+    {"{\"gate\":{\"max_drop\":2}}", "/gate/max_drop", QD_INVALID},
+    {"{\"gate\":{\"min_sqnr_db\":201}}", "/gate/min_sqnr_db", QD_INVALID},
     {"{\"a\":", "", QD_INVALID},
     {"{\"name\":\"a\",\"name\":\"b\"}", "", QD_INVALID},
 };
@@ -170,7 +173,7 @@ START_TEST(parse__lists_too_long_empty_or_wrong__named)
          QD_LIMIT_EXCEEDED},
         {"{\"mode\":\"dynamic\",\"weights\":{\"range\":[\"full\",\"narrow\"]}}", "/mode",
          QD_INVALID},
-        {"{\"calibration\":{\"bins\":[8,1]}}", "bins", QD_INVALID},
+        {"{\"calibration\":{\"bins\":[8,1]}}", "/calibration/bins", QD_INVALID},
     };
     for (size_t i = 0; i < QD_COUNT_OF(bad); i++) {
         struct worker_spec s;
