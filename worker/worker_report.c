@@ -159,7 +159,7 @@ static void print_worst(FILE *out, const struct qc_report *report)
         fprintf(out, "worst layers by SQNR        local   cumulative\n");
     }
     for (size_t i = 0; i < n && i < 5; i++) {
-        fprintf(out, "  %-22.40s %6.1f dB  %6.1f dB  %s\n", rows[i]->output,
+        fprintf(out, "  %-22.40s %6.1f dB  %6.1f dB  %s\n", rows[i]->node,
                 rows[i]->local_sqnr_db, rows[i]->cumulative_sqnr_db, rows[i]->op_type);
     }
     free(rows);
