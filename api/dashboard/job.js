@@ -3,16 +3,19 @@ import {h, getJson, jobPath, when, badge, bar, bytes, seconds, decimal, decibel,
         notice, isFinal, NONE} from "./dom.js";
 import {layersTable} from "./layers.js";
 
-const PHASES = ["validating", "folding", "weights", "pass1", "pass2", "searching", "bias",
-                "exporting", "verifying"];
+// In the order in which a job comes to them: ranges decide how static weights are stored, the other
+// modes have their weights before samples are read.
+const STATIC = ["validating", "folding", "pass1", "pass2", "searching", "weights", "exporting", "verifying"];
+const WITHOUT_RANGES = ["validating", "folding", "weights", "pass1", "pass2", "bias", "exporting", "verifying"];
 
 /* --- state ------------------------------------------------------------------------------------ */
 
 function phases(job) {
   const times = job.summary?.phase_seconds ?? {};
-  const now = PHASES.indexOf(job.phase ?? "");
+  const names = (job.config?.mode ?? "static") === "static" ? STATIC : WITHOUT_RANGES;
+  const now = names.indexOf(job.phase ?? "");
   const all = job.state === "succeeded";
-  return h("ol", {class: "phases"}, PHASES.map((name, i) => {
+  return h("ol", {class: "phases"}, names.map((name, i) => {
     const kind = all || i < now ? "done" : i === now ? (job.state === "running" ? "now" : "stopped") : "";
     return h("li", {class: kind, "aria-current": kind === "now" ? "step" : null},
       h("span", null, name), h("small", null, times[name] === undefined ? "" : seconds(times[name])));
@@ -224,6 +227,7 @@ export async function jobPage(root, subscribe, id) {
       paint();
       await paintRest();
     } catch (error) {
+      restOf = ""; // the next change asks again
       problem.replaceChildren(notice(error.message, "bad"));
     }
   }
