@@ -583,13 +583,6 @@ static enum qd_code parse_spec(const json_t *config, struct worker_spec *ret, st
     return qc_options_check(&ret->options, err);
 }
 
-enum qd_code worker_spec_load(const char *text, size_t size, json_t **ret, struct qd_error *err)
-{
-    json_error_t e;
-    if (size > WORKER_SPEC_MAX_BYTES) {
-        return qd_fail(err, QD_LIMIT_EXCEEDED, "the configuration has %zu bytes, limit %d", size,
-                       WORKER_SPEC_MAX_BYTES);
-    }
 enum qd_code worker_spec_parse(const json_t *config, struct worker_spec *ret, struct qd_error *err)
 {
     enum qd_code code = parse_spec(config, ret, err);
@@ -599,6 +592,13 @@ enum qd_code worker_spec_parse(const json_t *config, struct worker_spec *ret, st
     return code;
 }
 
+enum qd_code worker_spec_load(const char *text, size_t size, json_t **ret, struct qd_error *err)
+{
+    json_error_t e;
+    if (size > WORKER_SPEC_MAX_BYTES) {
+        return qd_fail(err, QD_LIMIT_EXCEEDED, "the configuration has %zu bytes, limit %d", size,
+                       WORKER_SPEC_MAX_BYTES);
+    }
     /* jansson refuses nesting beyond JSON_PARSER_MAX_DEPTH itself */
     json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, &e);
     if (value == NULL) {
