@@ -49,6 +49,7 @@ static enum qd_code rewrite(struct qc_pipeline *p, const double *const *mean,
                                    .dense_per_channel =
                                        o->weights_per_channel && o->dense_per_channel,
                                    .weights_full_range = o->weights_full_range,
+                                   .weights_asymmetric = o->weights_asymmetric,
                                    .exclude = o->exclude,
                                    .channel_mean = mean,
                                    .n_channels = n_channels,

@@ -64,6 +64,11 @@ enum qd_code qc_options_check(const struct qc_options *o, struct qd_error *err)
     QD_TRY(check_range("choice_deadline", o->choice_deadline, 0, 86400, err));
     QD_TRY(check_range("holdout", o->holdout, 0, 0.9, err));
     QD_TRY(check_range("batch_size", o->batch_size, 1, 1024, err));
+    if (o->weights_asymmetric && o->mode == QC_MODE_DYNAMIC) {
+        return qd_fail_on(err, QD_INVALID, "mode",
+                          "mode is dynamic: asymmetric weights are for static and weight_only, "
+                          "because ONNX Runtime's ConvInteger takes no zero point a channel");
+    }
     QD_TRY(check_range("gate_min_agreement", o->gate_min_agreement, 0, 1, err));
     QD_TRY(check_range("gate_max_drop", o->gate_max_drop, 0, 1, err));
     return check_range("gate_min_sqnr_db", o->gate_min_sqnr_db, 0, 200, err);

@@ -121,6 +121,7 @@ static void weights_row(struct qc_layer_row *row, const struct qc_graph *g,
     row->weights = g->values[n->inputs[1]].name;
     row->weight_scales = w->scale;
     row->n_weight_scales = w->n_scales;
+    row->weight_zero_points = w->zero_point;
     row->n_dead_channels = w->n_dead;
     row->n_raised_scales = w->n_raised;
     row->f32_bias = w->f32_bias;

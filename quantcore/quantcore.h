@@ -33,7 +33,8 @@ enum qc_inference { QC_INFERENCE_FLOAT, QC_INFERENCE_QUANTIZED };
 
 struct qc_options {
     enum qc_mode mode;                         /* static; the others use weights_per_channel,
-                                                  dense_per_channel, weights_full_range, exclude,
+                                                  dense_per_channel, weights_full_range,
+                                                  weights_asymmetric (weight_only), exclude,
                                                   bias_correction (with data), holdout,
                                                   max_samples, max_verification, batch_size, isa,
                                                   memory_limit and the gate */
@@ -51,6 +52,9 @@ struct qc_options {
     bool weights_per_channel;                  /* true: a scale an output channel, else a tensor */
     bool dense_per_channel;                    /* true; false: one scale for a Gemm or MatMul */
     bool weights_full_range;                   /* false: codes [-127, 127], true: [-128, 127] */
+    bool weights_asymmetric;                   /* false; true: from the smallest weight to the
+                                                  largest, with a zero point beside each scale;
+                                                  all codes are used. Not in mode dynamic */
     bool bias_correction;                      /* true */
     bool quantize_last_output;                 /* false: the last Conv/Gemm keeps f32 output */
     struct qc_exclude exclude;                 /* operators left in f32 */
@@ -156,6 +160,7 @@ struct qc_layer_row {
     const char *input, *weights;  /* the data tensor and the weights that it multiplies */
     const float *weight_scales;   /* one a tensor, or one an output channel */
     int n_weight_scales;
+    const int32_t *weight_zero_points; /* as many; NULL: all are 0 */
     int n_dead_channels;          /* output channels with next to no weights: scale raised */
     int n_raised_scales;          /* weight scales raised so that the bias fits 32 bits */
     bool f32_bias;                /* the bias does not fit the model's own weight scales */

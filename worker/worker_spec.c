@@ -114,6 +114,11 @@ static enum qd_code set_weight_range(struct worker_spec *s, const char *word)
     return set_flag(&s->options.weights_full_range, word, "narrow", "full");
 }
 
+static enum qd_code set_weight_scheme(struct worker_spec *s, const char *word)
+{
+    return set_flag(&s->options.weights_asymmetric, word, "symmetric", "asymmetric");
+}
+
 static enum qd_code set_layout(struct worker_spec *s, const char *word)
 {
     return set_flag(&s->preprocess.to_hwc, word, "nchw", "nhwc");
@@ -159,6 +164,7 @@ static const struct spec_field fields[] = {
     {"/weights/per_channel", FIELD_BOOL, OPTION(weights_per_channel), NULL, NULL},
     {"/weights/dense_per_channel", FIELD_BOOL, OPTION(dense_per_channel), NULL, NULL},
     {"/weights/range", FIELD_WORD, 0, set_weight_range, "narrow, full"},
+    {"/weights/scheme", FIELD_WORD, 0, set_weight_scheme, "symmetric, asymmetric"},
     {"/weights/bias_correction", FIELD_BOOL, OPTION(bias_correction), NULL, NULL},
     {"/gate/min_sqnr_db", FIELD_F64, OPTION(gate_min_sqnr_db), NULL, NULL},
     {"/gate/min_agreement", FIELD_F64, OPTION(gate_min_agreement), NULL, NULL},
@@ -252,7 +258,8 @@ static const char *const grid_fields[] = {
     "/calibration/input_range",        "/activations/type",
     "/activations/scheme",             "/weights/per_channel",
     "/weights/dense_per_channel",      "/weights/range",
-    "/weights/bias_correction",        "/quantize_last_output",
+    "/weights/scheme",                 "/weights/bias_correction",
+    "/quantize_last_output",
 };
 
 struct axis {

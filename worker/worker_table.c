@@ -115,7 +115,7 @@ enum qd_code worker_table_from_report(const struct qc_report *report, struct qd_
     }
     for (int i = 0; i < report->n_layers; i++) {
         const struct qc_layer_row *l = &report->layers[i];
-        if (l->n_weight_scales > 0) {
+        if (l->n_weight_scales > 0 && l->weight_zero_points == NULL) { /* no format has them */
             layers[n_layers++] =
                 (struct worker_table_layer){.node = l->node,
                                             .op_type = l->op_type,

@@ -256,6 +256,9 @@ enum qd_code qc_quantize_dynamic(const struct qc_graph *g,
 {
     struct qc_rewrite *r = NULL;
     struct dynamic *dynamic = NULL;
+    if (options->weights_asymmetric) {
+        return qd_fail(err, QD_INVALID, "dynamic products have no zero points of weights");
+    }
     QD_TRY(qc_rewrite_new(g, options, arena, &r, err));
     QD_TRY(qd_arena_array(arena, (size_t)g->n_values, sizeof(*dynamic), &dynamic, err));
     for (int v = 0; v < g->n_values; v++) {

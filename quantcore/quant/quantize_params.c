@@ -133,9 +133,12 @@ static enum qd_code add_weights(struct qc_builder *b, const char *base,
     int code, scale, zero_point;
     const char *name = NULL;
     size_t scales = w->axis >= 0 ? (size_t)w->n_scales : 0;
+    int8_t *zero_points = NULL;
+    QD_TRY(qc_weights_zero_points(w, b->arena, &zero_points, err));
     QD_TRY(add_tensor(b, base, "_quantized", w->q, &code, err));
     QD_TRY(qc_builder_constant(b, base, "_scale", QC_F32, scales, w->scale, &scale, err));
-    QD_TRY(qc_builder_constant(b, base, "_zero_point", QC_S8, scales, NULL, &zero_point, err));
+    QD_TRY(qc_builder_constant(b, base, "_zero_point", QC_S8, scales, zero_points, &zero_point,
+                               err));
     QD_TRY(qc_builder_name(b, base, "_dequantized", &name, err));
     return qc_builder_convert(b, QC_OP_DEQUANTIZE_LINEAR, name, name, code, scale, zero_point,
                               w->axis, ret, err);
@@ -197,24 +200,38 @@ static bool all_zero(const struct qc_graph *g, int value)
     return true;
 }
 
-/* Imported weights in the quantizer's own terms; false when they have another form (u8, a zero
- * point, another axis). */
-static bool as_weights(const struct qc_builder *b, const struct qc_node *n,
-                       const struct qc_imported_constant *c, struct qc_quantized_weights *ret)
+/* Imported weights in the quantizer's own terms; *ret_fits is false when they have another form
+ * (another axis). */
+static enum qd_code as_weights(const struct qc_builder *b, const struct qc_node *n,
+                               const struct qc_imported_constant *c, bool *ret_fits,
+                               struct qc_quantized_weights *ret, struct qd_error *err)
 {
     const struct qc_tensor *code = b->old->values[c->code].constant;
     const struct qc_tensor *scale = b->old->values[c->scale].constant;
-    if (code->dtype != QC_S8 || scale->dtype != QC_F32 || !all_zero(b->old, c->zero_point) ||
-        (c->axis >= 0 && c->axis != qc_weights_axis(n, c->real))) {
-        return false;
+    int32_t *zero_point = NULL;
+    size_t n_scales = qc_shape_elements(&scale->shape);
+    *ret_fits = (code->dtype == QC_S8 || code->dtype == QC_U8) && scale->dtype == QC_F32 &&
+                (c->axis < 0 || c->axis == qc_weights_axis(n, c->real));
+    if (!*ret_fits) {
+        return QD_OK;
+    }
+    if (code->dtype == QC_U8 || !all_zero(b->old, c->zero_point)) { /* u8: NULL would say s8 */
+        const struct qc_tensor *z =
+            c->zero_point >= 0 ? b->old->values[c->zero_point].constant : NULL;
+        QD_TRY(qd_arena_array(b->arena, n_scales, sizeof(*zero_point), &zero_point, err));
+        for (size_t i = 0; z != NULL && i < n_scales; i++) {
+            zero_point[i] =
+                (int32_t)qc_tensor_s64(z, qc_shape_elements(&z->shape) == 1 ? 0 : i);
+        }
     }
     *ret = (struct qc_quantized_weights){.source = c->real,
                                          .q = code,
                                          .axis = c->axis,
-                                         .n_scales = (int)qc_shape_elements(&scale->shape),
+                                         .n_scales = (int)n_scales,
                                          .scale = scale->data,
+                                         .zero_point = zero_point,
                                          .imported = true};
-    return true;
+    return QD_OK;
 }
 
 /* Does an imported bias have the scale that the accumulator has, s_x * s_w? Written by other
@@ -284,11 +301,14 @@ enum qd_code qc_builder_add_parameters(struct qc_builder *b, int i, int *ret_wei
     struct qc_quantized_weights *w = NULL;
     int x = n->inputs[0];
     const char *base = NULL;
-    bool has_bias = n->n_inputs > 2 && n->inputs[2] >= 0;
+    bool has_bias = n->n_inputs > 2 && n->inputs[2] >= 0, fits = true;
     *ret_bias = -1;
     QD_TRY(qd_arena_alloc(b->arena, sizeof(*w), &w, err));
     QD_TRY(parameter_base(b, n, b->old->values[n->inputs[1]].name, &base, err));
-    if (c != NULL && !as_weights(b, n, c, w)) {
+    if (c != NULL) {
+        QD_TRY(as_weights(b, n, c, &fits, w, err));
+    }
+    if (!fits) {
         c = has_bias ? imported(b, n, 2) : NULL;
         if (c != NULL) {
             QD_TRY(restore(b, c, b->old->values[n->inputs[2]].name, ret_bias, err));
@@ -298,7 +318,8 @@ enum qd_code qc_builder_add_parameters(struct qc_builder *b, int i, int *ret_wei
     if (c == NULL) {
         bool per_channel = n->op == QC_OP_CONV ? o->weights_per_channel : o->dense_per_channel;
         QD_TRY(qc_quantize_weights(source, per_channel ? qc_weights_axis(n, source) : -1,
-                                   o->weights_full_range, b->arena, w, err));
+                                   qc_weight_form(o->weights_asymmetric, o->weights_full_range),
+                                   b->arena, w, err));
     }
     b->result->weights[i] = w;
     bool correct = o->bias_correction && !w->imported && n->op != QC_OP_MATMUL &&

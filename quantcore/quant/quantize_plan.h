@@ -31,6 +31,7 @@ struct qc_quantize_options {
     bool weights_per_channel;    /* of a Conv; else one scale a tensor */
     bool dense_per_channel;      /* the same of a Gemm or MatMul */
     bool weights_full_range;     /* [-128, 127], else [-127, 127] */
+    bool weights_asymmetric;     /* a zero point beside each scale */
     struct qc_scheme activations;
     bool bias_correction;
     bool quantize_last_output;

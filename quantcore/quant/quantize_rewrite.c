@@ -131,8 +131,9 @@ enum qd_code qc_rewrite_quantize(struct qc_rewrite *r, int i, float factor, stru
     }
     bool per_channel = n->op == QC_OP_CONV ? o->weights_per_channel : o->dense_per_channel;
     QD_TRY(scaled(r, qc_node_constant(r->old, n, 1), factor, &source, err));
-    enum qd_code code = qc_quantize_weights(source, per_channel ? qc_weights_axis(n, source) : -1,
-                                            o->weights_full_range, r->arena, w, err);
+    enum qd_code code = qc_quantize_weights(
+        source, per_channel ? qc_weights_axis(n, source) : -1,
+        qc_weight_form(o->weights_asymmetric, o->weights_full_range), r->arena, w, err);
     return code == QD_OK ? QD_OK : qd_wrap(err, code, "quantize the weights of '%s'", n->name);
 }
 
@@ -199,14 +200,27 @@ enum qd_code qc_rewrite_constant(struct qc_rewrite *r, const char *base, const c
     return qc_graph_add_constant(r->graph, name, tensor, ret, err);
 }
 
-enum qd_code qc_rewrite_floats(struct qc_rewrite *r, const char *base, const char *suffix,
-                               const float *data, size_t n, int *ret, struct qd_error *err)
+static enum qd_code add_numbers(struct qc_rewrite *r, const char *base, const char *suffix,
+                                enum qc_dtype dtype, const void *data, size_t n, int *ret,
+                                struct qd_error *err)
 {
     struct qc_shape shape = {.rank = n > 0 ? 1 : 0, .dim = {(int64_t)n}};
     struct qc_tensor *t = NULL;
-    QD_TRY(qc_tensor_new(r->arena, QC_F32, &shape, &t, err));
-    memcpy(t->data, data, (n > 0 ? n : 1) * sizeof(*data));
+    QD_TRY(qc_tensor_new(r->arena, dtype, &shape, &t, err));
+    memcpy(t->data, data, (n > 0 ? n : 1) * qc_dtype_size(dtype));
     return qc_rewrite_constant(r, base, suffix, t, ret, err);
+}
+
+enum qd_code qc_rewrite_floats(struct qc_rewrite *r, const char *base, const char *suffix,
+                               const float *data, size_t n, int *ret, struct qd_error *err)
+{
+    return add_numbers(r, base, suffix, QC_F32, data, n, ret, err);
+}
+
+enum qd_code qc_rewrite_codes(struct qc_rewrite *r, const char *base, const char *suffix,
+                              const int8_t *data, size_t n, int *ret, struct qd_error *err)
+{
+    return add_numbers(r, base, suffix, QC_S8, data, n, ret, err);
 }
 
 enum qd_code qc_rewrite_add(struct qc_rewrite *r, struct qc_rewrite_step *step,

@@ -13,6 +13,7 @@ struct qc_rewrite_options {
     bool weights_per_channel;          /* of a Conv; else one scale a tensor */
     bool dense_per_channel;            /* of a Gemm or MatMul */
     bool weights_full_range;           /* codes down to -128 */
+    bool weights_asymmetric;           /* a zero point beside each scale; not for dynamic */
     struct qc_exclude exclude;         /* lists are borrowed */
     const double *const *channel_mean; /* [n_values] E[x] along dim 1 of the input of a Conv or
                                           Gemm, for its bias; NULL entries, or NULL: unknown */
@@ -61,6 +62,10 @@ QD_MUST_CHECK enum qd_code qc_rewrite_constant(struct qc_rewrite *r, const char 
 QD_MUST_CHECK enum qd_code qc_rewrite_floats(struct qc_rewrite *r, const char *base,
                                              const char *suffix, const float *data, size_t n,
                                              int *ret, struct qd_error *err);
+/* The same of s8 numbers. */
+QD_MUST_CHECK enum qd_code qc_rewrite_codes(struct qc_rewrite *r, const char *base,
+                                            const char *suffix, const int8_t *data, size_t n,
+                                            int *ret, struct qd_error *err);
 /* A node between values; name NULL: that of the first output, "": made up. outputs: existing
  * values, or -1, which becomes a new value "<base><suffix[k]>". ret_node is valid until the next.
  */

@@ -20,8 +20,15 @@ static enum qd_code dequantize(struct qc_rewrite *r, const char *base,
                                    .outputs = {-1},
                                    .suffix = {"_dequantized"}};
     size_t scales = w->axis >= 0 ? (size_t)w->n_scales : 0;
+    int8_t *zero_points = NULL;
+    QD_TRY(qc_weights_zero_points(w, r->arena, &zero_points, err));
     QD_TRY(qc_rewrite_constant(r, base, "_quantized", w->q, &step.inputs[0], err));
     QD_TRY(qc_rewrite_floats(r, base, "_scale", w->scale, scales, &step.inputs[1], err));
+    if (zero_points != NULL) {
+        QD_TRY(
+            qc_rewrite_codes(r, base, "_zero_point", zero_points, scales, &step.inputs[2], err));
+        step.n_inputs = 3;
+    }
     QD_TRY(qc_rewrite_add(r, &step, &n, err));
     *ret = step.outputs[0];
     return w->axis >= 0 ? qc_rewrite_set_int(r, n, "axis", w->axis, err) : QD_OK;

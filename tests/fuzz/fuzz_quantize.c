@@ -101,6 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct qc_quantize_options o = {.weights_per_channel = (bits & 1) == 0,
                                     .dense_per_channel = (bits & 2) == 0,
                                     .weights_full_range = (bits & 4) != 0,
+                                    .weights_asymmetric = (bits & 12) == 12,
                                     .activations = {(bits & 8) != 0, (bits & 16) != 0},
                                     .bias_correction = (bits & 32) == 0,
                                     .quantize_last_output = (bits & 64) != 0};

@@ -83,6 +83,57 @@ START_TEST(quantize_weights__nan__names_the_element)
 }
 END_TEST
 
+START_TEST(quantize_weights__asymmetric__every_code_of_the_span)
+{
+    static const struct {
+        float lo, hi;
+        int zero_point, first, last;
+    } rows[] = {{1.0f, 2.55f, -128, -28, 127}, {-1.0f, 1.55f, -28, -128, 127},
+                {-2.55f, -0.05f, 127, -128, 122}, {0.0f, 2.55f, -128, -128, 127}};
+    float w[8];
+    struct qc_quantized_weights q;
+    for (int i = 0; i < 4; i++) {
+        w[2 * i] = rows[i].lo;
+        w[2 * i + 1] = rows[i].hi;
+    }
+    struct qc_tensor *t = tensor(2, (int64_t[]){4, 2}, w);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, QC_WEIGHTS_ASYMMETRIC, &arena, &q, NULL), QD_OK);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_float_eq_tol(q.scale[i], 0.01f, 1e-6f);
+        ck_assert_int_eq(q.zero_point[i], rows[i].zero_point);
+        ck_assert_int_eq(((const int8_t *)q.q->data)[2 * i], rows[i].first);
+        ck_assert_int_eq(((const int8_t *)q.q->data)[2 * i + 1], rows[i].last);
+        ck_assert_double_eq_tol(qc_quantized_weights_value(&q, (size_t)(2 * i)),
+                                (double)rows[i].lo, 0.005);
+    }
+    ck_assert_int_eq(qc_quantize_weights(t, -1, QC_WEIGHTS_ASYMMETRIC, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(q.n_scales, 1);
+    ck_assert_float_eq(q.scale[0], (float)((2.55 + 2.55) / 255));
+}
+END_TEST
+
+START_TEST(quantize_weights__asymmetric_dead_channel_and_huge_bias__scale_and_zero_point)
+{
+    const float w[6] = {0, -1e-12f, 5, -3, 2, -2};
+    const double bias[3] = {0, 1e9, 0};
+    struct qc_quantized_weights q;
+    struct qc_tensor *t = tensor(2, (int64_t[]){3, 2}, w);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, QC_WEIGHTS_ASYMMETRIC, &arena, &q, NULL), QD_OK);
+    ck_assert_float_eq(q.scale[0], (float)(0.08 / 255)); /* a hundredth of the largest span */
+    ck_assert_int_eq(q.zero_point[0], -128);
+    ck_assert_int_eq(q.n_dead, 1);
+    ck_assert_int_eq(q.zero_point[1], -32); /* -128 + 3 * 255 / 8 = -32.4 */
+    ck_assert_int_eq(qc_bias_make_room(bias, 3, 1.0f, &q), 1);
+    ck_assert_float_gt(q.scale[1], 0.46f);
+    /* the zero point follows the scale, so that the codes still hold the range */
+    ck_assert_int_eq(q.zero_point[1], (int)rint(-128 + 3 / (double)q.scale[1]));
+    for (size_t i = 0; i < 6; i++) {
+        ck_assert_double_le(fabs(qc_quantized_weights_value(&q, i) - (double)w[i]),
+                            0.5001 * (double)q.scale[i / 2]);
+    }
+}
+END_TEST
+
 START_TEST(quantize_bias__float32_product_rounds_half_to_even)
 {
     const float w[2] = {127, 254};
@@ -138,7 +189,8 @@ START_TEST(bias_correct__grouped_conv__mean_error_vanishes)
     const double mean[I * GROUPS] = {0.5, -2, 3, 0.25};
     double bias[O] = {1, 2, 3, 4};
     struct qc_quantized_weights q;
-    ck_assert_int_eq(qc_quantize_weights(t, 0, false, &arena, &q, NULL), QD_OK);
+    enum qc_weight_form form = _i == 0 ? QC_WEIGHTS_NARROW : QC_WEIGHTS_ASYMMETRIC;
+    ck_assert_int_eq(qc_quantize_weights(t, 0, form, &arena, &q, NULL), QD_OK);
     ck_assert_int_eq(qc_bias_correct(&node, &q, mean, I * GROUPS, bias, NULL), QD_OK);
     for (int o = 0; o < O; o++) {
         double f32 = o + 1, int8 = bias[o];
@@ -202,9 +254,12 @@ Suite *test_quant_suite(void)
     tcase_add_test(c, quantize_weights__per_channel_and_per_tensor__absmax_is_127);
     tcase_add_test(c, quantize_weights__dead_channel__floor);
     tcase_add_test(c, quantize_weights__nan__names_the_element);
+    tcase_add_test(c, quantize_weights__asymmetric__every_code_of_the_span);
+    tcase_add_test(c,
+                   quantize_weights__asymmetric_dead_channel_and_huge_bias__scale_and_zero_point);
     tcase_add_test(c, quantize_bias__float32_product_rounds_half_to_even);
     tcase_add_test(c, bias_make_room__huge_bias__scale_raised_and_weights_requantized);
-    tcase_add_test(c, bias_correct__grouped_conv__mean_error_vanishes);
+    tcase_add_loop_test(c, bias_correct__grouped_conv__mean_error_vanishes, 0, 2);
     tcase_add_test(c, bias_correct__gemm_both_ways_and_matmul__mean_error_vanishes);
     suite_add_tcase(s, c);
     return s;

@@ -190,6 +190,7 @@ START_TEST(quantize__every_format__runs_and_keeps_the_signal)
     o.activations = (struct qc_scheme){.is_s8 = (_i & 1) != 0, .symmetric = (_i & 2) != 0};
     o.weights_full_range = (_i & 4) != 0;
     o.dense_per_channel = (_i & 8) == 0;
+    o.weights_asymmetric = (_i & 16) != 0;
     o.quantize_last_output = true;
     const struct qc_report *r = run(&o, &pre, &arena);
     ck_assert_msg(r->outputs[0].sqnr_db > 24, "%g dB", r->outputs[0].sqnr_db);
@@ -244,7 +245,7 @@ Suite *test_quant_formats_suite(void)
     tcase_add_test(tc, options_normalization__channels__widest);
     tcase_add_test(tc, options_check__range_upside_down__named);
     tcase_add_test(tc, quantize_graph__dense_per_tensor__convs_keep_their_channels);
-    tcase_add_loop_test(tc, quantize__every_format__runs_and_keeps_the_signal, 0, 16);
+    tcase_add_loop_test(tc, quantize__every_format__runs_and_keeps_the_signal, 0, 32);
     tcase_add_test(tc, quantize__input_from_normalization__pair_of_mean_and_std);
     suite_add_tcase(s, tc);
     return s;

@@ -443,7 +443,8 @@ START_TEST(quantize_graph__u8_weights__as_they_are)
     quantize();
     ck_assert_ptr_eq(constant_of(feeder("conv", 1), 0), t.g->values[w].constant);
     ck_assert_int_eq(qc_tensor_s64(constant_of(feeder("conv", 1), 2), 0), 100);
-    ck_assert_ptr_null(quantized->weights[0]);
+    ck_assert_int_eq(quantized->weights[0]->zero_point[0], 100);
+    ck_assert(qc_quantized_weights_value(quantized->weights[0], 0) == 50);
 }
 END_TEST
 

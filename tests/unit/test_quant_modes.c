@@ -186,6 +186,28 @@ START_TEST(weight_only__per_tensor__one_scale_and_no_axis)
 }
 END_TEST
 
+START_TEST(weight_only__asymmetric__zero_points_beside_the_scales)
+{
+    for (int one = 0; one < 2; one++) {
+        struct tg t;
+        struct qc_rewrite *r;
+        struct qc_rewrite_options o = {.weights_per_channel = one == 0,
+                                       .dense_per_channel = one == 0,
+                                       .weights_asymmetric = true};
+        tg_init(&t);
+        build_net(&t);
+        r = rewrite(&t, false, &o);
+        const struct qc_tensor *z = value(r->graph, "w1_zero_point")->constant;
+        ck_assert_int_eq(z->dtype, QC_S8);
+        ck_assert_uint_eq(qc_shape_elements(&z->shape), one == 0 ? 8 : 1);
+        ck_assert_int_eq(z->shape.rank, one == 0 ? 1 : 0);
+        ck_assert(sqnr_db(&t, r->graph) > (one == 0 ? 40 : 30));
+        ck_assert_int_eq(qc_quantize_dynamic(t.g, &o, &t.arena, &r, &t.err), QD_INVALID);
+        tg_done(&t);
+    }
+}
+END_TEST
+
 /* Two nodes read w as it is, one transposed. */
 static void build_shared(struct tg *t)
 {
@@ -469,6 +491,7 @@ Suite *test_quant_modes_suite(void)
     TCase *tcase = tcase_create("weight_only");
     tcase_add_test(tcase, weight_only__net__weights_alone_are_rounded);
     tcase_add_test(tcase, weight_only__per_tensor__one_scale_and_no_axis);
+    tcase_add_test(tcase, weight_only__asymmetric__zero_points_beside_the_scales);
     tcase_add_test(tcase, weight_only__shared_weights__stored_once_an_axis);
     tcase_add_test(tcase, weight_only__model_has_integer_weights__kept_to_the_byte);
     tcase_add_loop_test(tcase, weight_only__means_known__rounding_leaves_no_mean, 0, 2);

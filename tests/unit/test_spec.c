@@ -33,15 +33,18 @@ START_TEST(parse__number_formats__set)
     ck_assert_int_eq(parse("{}", &s, &c, &err), QD_OK);
     ck_assert(!s.options.activations.is_s8 && !s.options.activations.symmetric);
     ck_assert(s.options.dense_per_channel && !s.options.weights_full_range);
+    ck_assert(!s.options.weights_asymmetric);
     ck_assert(!s.options.input_from_normalization);
     json_decref(c);
     const char *text = "{\"activations\":{\"type\":\"s8\",\"scheme\":\"symmetric\"},"
-                       "\"weights\":{\"dense_per_channel\":false,\"range\":\"full\"},"
+                       "\"weights\":{\"dense_per_channel\":false,\"range\":\"full\","
+                       "\"scheme\":\"asymmetric\"},"
                        "\"calibration\":{\"input_range\":\"from_normalization\"},"
                        "\"preprocess\":{\"mean\":[10,20],\"std\":[2,4]}}";
     ck_assert_int_eq(parse(text, &s, &c, &err), QD_OK);
     ck_assert(s.options.activations.is_s8 && s.options.activations.symmetric);
     ck_assert(!s.options.dense_per_channel && s.options.weights_full_range);
+    ck_assert(s.options.weights_asymmetric);
     ck_assert(s.options.input_from_normalization);
     ck_assert(s.options.input_lo == -5 && s.options.input_hi == 122.5);
     json_decref(c);
@@ -100,6 +103,8 @@ static const struct {
     {"{\"activations\":{\"type\":\"u16\"}}", "/activations/type", QD_INVALID},
     {"{\"activations\":{\"scheme\":true}}", "/activations/scheme", QD_INVALID},
     {"{\"weights\":{\"range\":\"wide\"}}", "/weights/range", QD_INVALID},
+    {"{\"weights\":{\"scheme\":\"skewed\"}}", "/weights/scheme", QD_INVALID},
+    {"{\"mode\":\"dynamic\",\"weights\":{\"scheme\":\"asymmetric\"}}", "/mode", QD_INVALID},
     {"{\"weights\":{\"dense_per_channel\":1}}", "/weights/dense_per_channel", QD_INVALID},
     {"{\"calibration\":{\"input_range\":\"mean\"}}", "/calibration/input_range", QD_INVALID},
     {"{\"exclude\":{\"names\":[]}}", "/exclude/names", QD_INVALID},
@@ -134,13 +139,14 @@ START_TEST(parse__lists__every_combination)
     struct qd_error err;
     json_t *c;
     const char *text = "{\"quantize_last_output\":[false,true],\"calibration\":{\"calibrator\":"
-                       "[\"auto\",\"js\",\"mse\"],\"bins\":99},\"weights\":{\"range\":[\"full\"]},"
+                       "[\"auto\",\"js\",\"mse\"],\"bins\":99},\"weights\":{\"range\":[\"full\"],"
+                       "\"scheme\":[\"asymmetric\"]},"
                        "\"grid\":{\"deadline_s\":2.5}}";
     ck_assert_int_eq(parse(text, &s, &c, &err), QD_OK);
     ck_assert_uint_eq(s.n_candidates, 6);
     for (size_t i = 0; i < s.n_candidates; i++) {
         const struct qc_options *o = &s.candidates[i].options;
-        ck_assert(o->weights_full_range);
+        ck_assert(o->weights_full_range && o->weights_asymmetric);
         ck_assert_int_eq(o->bins, 99);
         ck_assert(o->choice_deadline == 2.5);
         for (size_t k = 0; k < i; k++) {
@@ -151,7 +157,7 @@ START_TEST(parse__lists__every_combination)
     }
     ck_assert_int_eq(s.options.calibrator, QC_CALIB_AUTO);
     ck_assert_str_eq(s.candidates[0].label,
-                     "quantize_last_output=false, range=full, calibrator=auto");
+                     "quantize_last_output=false, scheme=asymmetric, range=full, calibrator=auto");
     json_decref(c);
     ck_assert_int_eq(parse("{\"calibration\":{\"calibrator\":\"js\"}}", &s, &c, &err), QD_OK);
     ck_assert_uint_eq(s.n_candidates, 0);
