@@ -49,10 +49,9 @@ struct scaler {
 };
 
 /* Eight bins of 16 bits: n_bins <= 65536. */
-static inline __m128i bins_of(const struct scaler *s, const float *x)
+static inline __m128i bins_of(const struct scaler *s, __m256 x)
 {
-    __m256 f = _mm256_mul_ps(_mm256_loadu_ps(x), s->inv_width);
-    f = _mm256_sub_ps(_mm256_floor_ps(f), s->first);
+    __m256 f = _mm256_sub_ps(_mm256_floor_ps(_mm256_mul_ps(x, s->inv_width)), s->first);
     f = _mm256_min_ps(_mm256_max_ps(f, _mm256_setzero_ps()), s->last);
     __m256i bin = _mm256_cvttps_epi32(f);
     return _mm_packus_epi32(_mm256_castsi256_si128(bin), _mm256_extracti128_si256(bin, 1));
@@ -64,11 +63,24 @@ static void count_in_tables(const struct scaler *s, const float *x, size_t n, in
     struct bins b;
     bins_clear(&b, n_bins);
     for (size_t i = 0; i < n; i += LANES) {
-        __m128i bins = bins_of(s, x + i);
+        __m128i bins = bins_of(s, _mm256_loadu_ps(x + i));
         bins_add4(&b, (uint64_t)_mm_extract_epi64(bins, 0));
         bins_add4(&b, (uint64_t)_mm_extract_epi64(bins, 1));
     }
     bins_merge(&b, n_bins, counts);
+}
+
+/* Vectors of zeros are common after a ReLU and need no store each. */
+static inline void count_direct(const struct scaler *s, uint64_t *n_zeros, __m256 v,
+                                uint64_t *counts)
+{
+    if (_mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0) {
+        *n_zeros += LANES;
+        return;
+    }
+    __m128i bins = bins_of(s, v);
+    counts_add4(counts, (uint64_t)_mm_extract_epi64(bins, 0));
+    counts_add4(counts, (uint64_t)_mm_extract_epi64(bins, 1));
 }
 
 void qc_histogram_f32__avx2(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
@@ -77,15 +89,15 @@ void qc_histogram_f32__avx2(const float *x, size_t n, int32_t first, float inv_w
     const struct scaler s = {_mm256_set1_ps((float)first), _mm256_set1_ps(inv_width),
                              _mm256_set1_ps((float)(n_bins - 1))};
     size_t i = 0, whole = n - n % LANES;
+    uint64_t n_zeros = 0;
     while (bins_useful(whole - i, n_bins)) {
         size_t round = whole - i < BINS_ROUND ? whole - i : BINS_ROUND;
         count_in_tables(&s, x + i, round, n_bins, counts);
         i += round;
     }
     for (; i < whole; i += LANES) {
-        __m128i bins = bins_of(&s, x + i);
-        counts_add4(counts, (uint64_t)_mm_extract_epi64(bins, 0));
-        counts_add4(counts, (uint64_t)_mm_extract_epi64(bins, 1));
+        count_direct(&s, &n_zeros, _mm256_loadu_ps(x + i), counts);
     }
+    counts[_mm_extract_epi16(bins_of(&s, _mm256_setzero_ps()), 0)] += n_zeros;
     qc_histogram_f32__ref(x + i, n - i, first, inv_width, n_bins, counts);
 }

@@ -46,13 +46,17 @@ struct scaler {
     __m512 first, inv_width, last;
 };
 
-/* Sixteen bins of 16 bits: n_bins <= 65536. */
-static inline __m256i bins_of(const struct scaler *s, const float *x)
+static inline __m512i bins_of(const struct scaler *s, __m512 x)
 {
-    __m512 f = _mm512_mul_ps(_mm512_loadu_ps(x), s->inv_width);
-    f = _mm512_sub_ps(_mm512_floor_ps(f), s->first);
+    __m512 f = _mm512_sub_ps(_mm512_floor_ps(_mm512_mul_ps(x, s->inv_width)), s->first);
     f = _mm512_min_ps(_mm512_max_ps(f, _mm512_setzero_ps()), s->last);
-    return _mm512_cvtepi32_epi16(_mm512_cvttps_epi32(f));
+    return _mm512_cvttps_epi32(f);
+}
+
+/* n_bins <= 65536 */
+static inline __m256i in_16_bits(__m512i bins)
+{
+    return _mm512_cvtepi32_epi16(bins);
 }
 
 static void count_in_tables(const struct scaler *s, const float *x, size_t n, int n_bins,
@@ -61,13 +65,46 @@ static void count_in_tables(const struct scaler *s, const float *x, size_t n, in
     struct bins b;
     bins_clear(&b, n_bins);
     for (size_t i = 0; i < n; i += LANES) {
-        __m256i bins = bins_of(s, x + i);
+        __m256i bins = in_16_bits(bins_of(s, _mm512_loadu_ps(x + i)));
         bins_add4(&b, (uint64_t)_mm256_extract_epi64(bins, 0));
         bins_add4(&b, (uint64_t)_mm256_extract_epi64(bins, 1));
         bins_add4(&b, (uint64_t)_mm256_extract_epi64(bins, 2));
         bins_add4(&b, (uint64_t)_mm256_extract_epi64(bins, 3));
     }
     bins_merge(&b, n_bins, counts);
+}
+
+/* After a ReLU every second value is 0: those are counted by a population count, for a counter
+ * that is incremented each time waits for its own store. */
+struct zeros {
+    __m512i bin; /* where 0 goes, in all lanes */
+    uint64_t n;  /* modulo 2^64 */
+};
+
+static inline void count_direct(const struct scaler *s, struct zeros *z, __mmask16 lanes,
+                                const float *x, uint64_t *counts)
+{
+    __m512 v = _mm512_maskz_loadu_ps(lanes, x);
+    __mmask16 others = _mm512_mask_cmp_ps_mask(lanes, v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    unsigned n = (unsigned)__builtin_popcount(others);
+    z->n += (unsigned)__builtin_popcount(lanes) - n;
+    if (n == 0) {
+        return;
+    }
+    /* Others move to the front, in fours; what is left of a four counts as 0 and is taken back. */
+    __m512i front = _mm512_mask_compress_epi32(z->bin, others, bins_of(s, v));
+    __m256i bins = in_16_bits(front);
+    z->n -= (0U - n) % 4;
+    counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 0));
+    if (n > 4) {
+        counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 1));
+    }
+    if (n > 8) {
+        counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 2));
+    }
+    if (n > 12) {
+        counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 3));
+    }
 }
 
 void qc_histogram_f32__avx512(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
@@ -81,12 +118,12 @@ void qc_histogram_f32__avx512(const float *x, size_t n, int32_t first, float inv
         count_in_tables(&s, x + i, round, n_bins, counts);
         i += round;
     }
+    struct zeros z = {bins_of(&s, _mm512_setzero_ps()), 0};
     for (; i < whole; i += LANES) {
-        __m256i bins = bins_of(&s, x + i);
-        counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 0));
-        counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 1));
-        counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 2));
-        counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 3));
+        count_direct(&s, &z, 0xffff, x + i, counts);
     }
-    qc_histogram_f32__ref(x + i, n - i, first, inv_width, n_bins, counts);
+    if (i < n) {
+        count_direct(&s, &z, (__mmask16)((1U << (n - i)) - 1), x + i, counts);
+    }
+    counts[_mm512_cvtsi512_si32(z.bin)] += z.n;
 }

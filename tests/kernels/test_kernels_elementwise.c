@@ -232,6 +232,18 @@ START_TEST(histogram_f32__lengths_bins_and_outliers__same_counts_as_ref)
         x[i] = x[i] > 0.0f ? x[i] : 0.0f;
     }
     check_histogram(x, LONG, 0, 512.0f, 2048);
+    /* without tables: zeros of both signs among the values, at every place of short runs */
+    for (size_t n = 0; n <= 70; n++) {
+        for (int i = 0; i < 70; i++) {
+            x[i] = data_next() % 3 ? (float)(data_next() % 900) / 8.0f - 50.0f
+                                   : (data_next() % 2 ? 0.0f : -0.0f);
+        }
+        check_histogram(x + n % 5, n, -300, 4.0f, 60000);
+        check_histogram(x + n % 5, n, 17, 4.0f, 60000);
+        check_histogram(x + n % 5, n, -60011, 4.0f, 60000);
+    }
+    memset(x, 0, LONG * sizeof(*x));
+    check_histogram(x, LONG, -5, 4.0f, 60000);
     free(x);
 }
 END_TEST
