@@ -9,6 +9,8 @@
 #include "worker/worker_spec.h"
 #include "worker/worker_table_read.h"
 
+#define FILES_MAX (STORE_INPUTS_MAX - 1) /* a job derived from it adds its statistics */
+
 /* One submission while its parts arrive. */
 struct submission {
     struct api_upload *upload;
@@ -32,8 +34,8 @@ struct submission {
 
 static const struct api_part_rule base_rules[] = {
     {"config", 1, WORKER_SPEC_MAX_BYTES}, {"model", 1, UINT64_MAX},
-    {"model.data", 16, UINT64_MAX},       {"calibration", 2048, UINT64_MAX},
-    {"validation", 1024, UINT64_MAX},     {"labels", 1, UINT64_MAX},
+    {"model.data", 16, UINT64_MAX},       {"calibration", FILES_MAX, UINT64_MAX},
+    {"validation", FILES_MAX, UINT64_MAX},     {"labels", 1, UINT64_MAX},
     {"table", 1, WORKER_TABLE_MAX_BYTES}, {"statistics", 1, UINT64_MAX},
 };
 
@@ -49,8 +51,9 @@ static enum qd_code begin_part(void *arg, const struct api_part *part, struct qd
     if (strcmp(s->role, "config") == 0) {
         return QD_OK;
     }
-    if (s->n_inputs == STORE_INPUTS_MAX) {
-        return qd_fail(err, QD_LIMIT_EXCEEDED, "more than %d files", STORE_INPUTS_MAX);
+    if (s->n_inputs == FILES_MAX) {
+        return qd_fail(err, QD_LIMIT_EXCEEDED,
+                       "more than %d files: put samples into an archive or an array", FILES_MAX);
     }
     QD_TRY(qd_arena_printf(s->arena, &s->name, err, "%s%s%s", folder != NULL ? folder : "",
                            folder != NULL ? "/" : "",

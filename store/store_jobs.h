@@ -7,7 +7,8 @@
 
 #define STORE_ID_LENGTH 28   /* "j_" + 26 lower-case base32 digits, sorted by time */
 #define STORE_NAME_MAX  200
-#define STORE_INPUTS_MAX 4096
+/* Files of a job. Each is an open descriptor of its process: below the usual limit of 1,024. */
+#define STORE_INPUTS_MAX 512
 #define STORE_KEY_LIFETIME_MS (24 * 3600 * 1000LL)
 
 const char *store_state_name(enum store_state state);

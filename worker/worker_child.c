@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "store/store_jobs.h"
 #include "worker/worker_inputs.h"
 #include "worker/worker_progress.h"
 #include "worker/worker_report.h"
@@ -15,7 +16,7 @@
 #include "worker/worker_table_read.h"
 #include "worker/worker_threads.h"
 
-#define MAX_INPUTS 1100
+#define MAX_INPUTS STORE_INPUTS_MAX
 #define ROWS_A_FRAME 200
 
 struct child {

@@ -85,6 +85,10 @@ tar -C "$work/t" -czf "$work/bomb.tar.gz" a.npy
 rm -r "$work/t"
 refused 'an archive of a giant member' 422 limit_exceeded 'ratio|[0-9]+ to 1|limit' "${data[@]}" -F "calibration=@$work/bomb.tar.gz"
 
+many=()
+for i in $(seq 512); do many+=(-F "calibration=@$work/narrow"); done
+refused 'too many files' 413 limit_exceeded 'calibration|511' "${data[@]}" "${many[@]}"
+
 # The same content belongs to a job now: a refusal with it takes nothing away.
 ask -F "model=@$model" -F "calibration=@$work/images" "$url/v1/jobs?dry_run=true"
 same 'dry run' 200 "$status"
