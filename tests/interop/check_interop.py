@@ -20,6 +20,9 @@ The modes `weight_only` and `dynamic` are checked on a few networks, without any
 calibration samples (which correct the biases): checker, ONNX Runtime beside `quantd run`, the file's size beside the f32 model's. ONNX Runtime
 gets one sample at a time, because a dynamic range is that of the whole batch.
 
+Asymmetric weights are checked on a few networks too: every artifact has zero points that are not 0,
+and how many of ONNX Runtime's nodes run on integers then is printed.
+
 The calibration tables for other tools are checked too, see check_tables.py.
 
 The networks beside the checkout (../shared/data) are optional; each one absent is named.
@@ -47,6 +50,7 @@ NEAR = 1e-5         # of the output's range, counted as equal
 STEP = 1.0005       # integers times one scale: half a thousandth is what f32 rounding may add
 MIXED_SHARE = 0.98  # elements within one step where ONNX Runtime computes in f32
 COMMAND_SECONDS = 1800
+ASYMMETRIC = {"fashion_mnist", "resnet20_cifar10", "mobilenetv1_025_vww"}
 # Largest file of a mode without calibration, of the f32 model's. kws has 22,016 weights only: names
 # and nodes are a fifth of its dynamic file.
 MODES = ("weight_only", "dynamic")
@@ -269,6 +273,57 @@ def check_mode(network, mode, calibrated, arguments):
     return row, failures
 
 
+def integer_nodes(path, folder):
+    """How many nodes ONNX Runtime has fused to integer ones, and how many products stay f32."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = f"{folder}/optimized.onnx"
+    ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    types = [n.op_type for n in onnx.load(f"{folder}/optimized.onnx").graph.node]
+    fused = sum(t in ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat")
+                for t in types)
+    return fused, sum(t in ("Conv", "FusedConv", "Gemm", "MatMul") for t in types)
+
+
+def check_asymmetric(network, arguments):
+    """Weights with a zero point a channel: quantd's integers beside ONNX Runtime."""
+    folder = f"{arguments.work}/{network.name}-asymmetric"
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    np.save(f"{folder}/calibration.npy", network.calibration)
+    np.save(f"{folder}/input.npy", network.evaluation)
+    with open(f"{folder}/job.json", "w") as f:
+        json.dump({"weights": {"scheme": "asymmetric"}}, f)
+    run_quantd([arguments.quantd, "quantize", network.model, "--config", f"{folder}/job.json",
+                "--calibration", f"{folder}/calibration.npy", "--threads",
+                str(arguments.threads), "--output", f"{folder}/artifact"])
+    artifact = f"{folder}/artifact/model.qdq.onnx"
+    model = onnx.load(artifact)
+    onnx.checker.check_model(model, full_check=True)
+    zero_points = [numpy_helper.to_array(i) for i in model.graph.initializer
+                   if i.name.endswith("_zero_point") and i.data_type == onnx.TensorProto.INT8]
+    failures = []
+    if not any(z.any() for z in zero_points):
+        failures.append("asymmetric: all zero points of the weights are 0")
+    run_quantd([arguments.quantd, "run", artifact, "--input", f"{folder}/input.npy",
+                "--output", f"{folder}/output.npz", "--engine", "int8"])
+    theirs = run_ort(artifact, network.evaluation, network.batch, arguments.threads)
+    with np.load(f"{folder}/output.npz") as f:
+        ours = {n: f[n] for n in f.files}
+    quanta = output_quanta(model)
+    for n in theirs:
+        try:
+            print("  " + compare(f"asymmetric, {n}", ours[n], theirs[n], quanta[n]))
+        except Failure as e:
+            failures.append(str(e))
+    fused, f32 = integer_nodes(artifact, folder)
+    print(f"  asymmetric: ONNX Runtime runs {fused} products on integers, {f32} in f32")
+    row = against_f32(network, run_ort(network.model, network.evaluation, network.batch,
+                                       arguments.threads), ours)
+    row[0] += " asymmetric weights"
+    return row, failures
+
+
 def print_table(rows):
     head = ["network", "SQNR dB", "top-1 agreement", "accuracy f32", "accuracy int8"]
     width = [max(len(r[k]) for r in [head] + rows) for k in range(len(head))]
@@ -299,6 +354,10 @@ def main():
             network = networks.load(root, name, None if arguments.full else QUICK_SAMPLES)
             row, failures = check(network, arguments)
             rows.append(row)
+            if name in ASYMMETRIC:
+                row, more = check_asymmetric(network, arguments)
+                rows.append(row)
+                failures += more
             for mode in MODES if name in MODE_SIZE else ():
                 for calibrated in False, True:
                     row, more = check_mode(network, mode, calibrated, arguments)
