@@ -46,6 +46,7 @@ struct qc_value {
     uint64_t symbolic_elements;       /* constant: bit i: element i follows the batch (elements
                                          beyond 63 share bit 63) */
     int producer;                     /* node index, -1 for inputs and initializers */
+    bool was_s8;                      /* zero point of codes that int_shift moved from s8 to u8 */
 };
 
 struct qc_node {

@@ -54,6 +54,14 @@ static void binary_run(const struct qc_step *step, const struct qc_view *in,
     qc_nd_walk(&b->nd, binary_one_run, &r);
 }
 
+/* Both operands and the result had s8 codes before int_shift. */
+static bool were_s8(const struct qc_prepare *p)
+{
+    const struct qc_value *values = p->graph->values;
+    const int *in = p->node->inputs;
+    return values[in[2]].was_s8 && values[in[5]].was_s8 && values[in[7]].was_s8;
+}
+
 static enum qd_code prepare_binary(const struct qc_prepare *p, struct qc_step *step, bool is_add,
                                    struct qd_error *err)
 {
@@ -68,10 +76,12 @@ static enum qd_code prepare_binary(const struct qc_prepare *p, struct qc_step *s
     QD_TRY(qc_unit_output(p, 6, 7, &out, err));
     QD_TRY(qd_arena_alloc(p->arena, sizeof(*s), &s, err));
     float ra = a.scale / out.y.scale, rb = b.scale / out.y.scale;
+    int offset = were_s8(p) ? 128 : 0;
     /* fused as ONNX Runtime's QLinearAdd has it: near a tie the code depends on this bit */
-    float shift = fmaf(ra, (float)a.zero_point, rb * (float)b.zero_point);
+    float shift = fmaf(ra, (float)(a.zero_point - offset), rb * (float)(b.zero_point - offset));
+    float k = (float)(out.y.zero_point - offset) - shift;
     s->is_add = is_add;
-    s->add = (struct qc_add_u8){ra, rb, (float)out.y.zero_point - shift, out.y_min, out.y_max};
+    s->add = (struct qc_add_u8){ra, rb, k, offset, out.y_min, out.y_max};
     s->mul = (struct qc_mul_u8){a.zero_point,     b.zero_point, a.scale * b.scale / out.y.scale,
                                 out.y.zero_point, out.y_min,    out.y_max};
     const struct qc_view *views[3] = {&p->in[0], &p->in[3], &p->out[0]};

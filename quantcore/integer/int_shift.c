@@ -107,7 +107,9 @@ static enum qd_code shift_zero_point(struct qc_graph *g, struct qc_node *n, stru
     QD_TRY(qc_tensor_new(g->arena, QC_U8, &old->shape, &zp, err));
     *(uint8_t *)zp->data = (uint8_t)(qc_tensor_s64(old, 0) + 128);
     QD_TRY(qd_arena_printf(g->arena, &name, err, "%s_u8", g->values[n->inputs[2]].name));
-    return qc_graph_add_constant(g, name, zp, &n->inputs[2], err);
+    QD_TRY(qc_graph_add_constant(g, name, zp, &n->inputs[2], err));
+    g->values[n->inputs[2]].was_s8 = true;
+    return QD_OK;
 }
 
 enum qd_code qc_int_shift(struct qc_graph *g, struct qd_error *err)

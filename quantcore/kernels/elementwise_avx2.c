@@ -119,12 +119,15 @@ void qc_add_u8__avx2(const uint8_t *a, const uint8_t *b, const struct qc_add_u8 
 {
     const __m256 ra = _mm256_set1_ps(p->ra), rb = _mm256_set1_ps(p->rb);
     const __m256 k = _mm256_set1_ps(p->k);
-    const __m256 lo = _mm256_set1_ps((float)p->y_min), hi = _mm256_set1_ps((float)p->y_max);
+    const __m256 lo = _mm256_set1_ps((float)(p->y_min - p->offset));
+    const __m256 hi = _mm256_set1_ps((float)(p->y_max - p->offset));
+    const __m256i offset = _mm256_set1_epi32(p->offset);
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        __m256 y = _mm256_fmadd_ps(load_u8_f32(b + i), rb, k);
-        y = _mm256_fmadd_ps(load_u8_f32(a + i), ra, y);
-        store_u8(out + i, clamp_round(y, lo, hi));
+        __m256 fa = _mm256_cvtepi32_ps(_mm256_sub_epi32(load_u8(a + i), offset));
+        __m256 fb = _mm256_cvtepi32_ps(_mm256_sub_epi32(load_u8(b + i), offset));
+        __m256 y = _mm256_fmadd_ps(fa, ra, _mm256_fmadd_ps(fb, rb, k));
+        store_u8(out + i, _mm256_add_epi32(clamp_round(y, lo, hi), offset));
     }
     qc_add_u8__ref(a + i, b + i, p, out + i, n - i);
 }

@@ -119,11 +119,14 @@ void qc_add_u8__avx512(const uint8_t *a, const uint8_t *b, const struct qc_add_u
 {
     const __m512 ra = _mm512_set1_ps(p->ra), rb = _mm512_set1_ps(p->rb);
     const __m512 k = _mm512_set1_ps(p->k);
-    const __m512 lo = _mm512_set1_ps((float)p->y_min), hi = _mm512_set1_ps((float)p->y_max);
+    const __m512 lo = _mm512_set1_ps((float)(p->y_min - p->offset));
+    const __m512 hi = _mm512_set1_ps((float)(p->y_max - p->offset));
+    const __m512i offset = _mm512_set1_epi32(p->offset);
     EACH_16(n, {
-        __m512 y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(load_u8(b + i, lanes)), rb, k);
-        y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(load_u8(a + i, lanes)), ra, y);
-        store_u8(out + i, lanes, clamp_round(y, lo, hi));
+        __m512 fa = _mm512_cvtepi32_ps(_mm512_sub_epi32(load_u8(a + i, lanes), offset));
+        __m512 fb = _mm512_cvtepi32_ps(_mm512_sub_epi32(load_u8(b + i, lanes), offset));
+        __m512 y = _mm512_fmadd_ps(fa, ra, _mm512_fmadd_ps(fb, rb, k));
+        store_u8(out + i, lanes, _mm512_add_epi32(clamp_round(y, lo, hi), offset));
     });
 }
 

@@ -48,20 +48,21 @@ void qc_lut_u8__ref(const uint8_t *x, const uint8_t table[256], uint8_t *out, si
     }
 }
 
-static uint8_t round_to_u8(float f, int32_t q_min, int32_t q_max)
+static int32_t clamp_round(float f, int32_t q_min, int32_t q_max)
 {
     float lo = (float)q_min, hi = (float)q_max;
     f = f > lo ? f : lo;
     f = f < hi ? f : hi;
-    return (uint8_t)rintf(f);
+    return (int32_t)rintf(f);
 }
 
 void qc_add_u8__ref(const uint8_t *a, const uint8_t *b, const struct qc_add_u8 *p, uint8_t *out,
                     size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        float f = fmaf((float)a[i], p->ra, fmaf((float)b[i], p->rb, p->k));
-        out[i] = round_to_u8(f, p->y_min, p->y_max);
+        float fa = (float)(a[i] - p->offset), fb = (float)(b[i] - p->offset);
+        float f = fmaf(fa, p->ra, fmaf(fb, p->rb, p->k));
+        out[i] = (uint8_t)(clamp_round(f, p->y_min - p->offset, p->y_max - p->offset) + p->offset);
     }
 }
 
@@ -71,7 +72,7 @@ void qc_mul_u8__ref(const uint8_t *a, const uint8_t *b, const struct qc_mul_u8 *
     for (size_t i = 0; i < n; i++) {
         int32_t product = (a[i] - p->a_zero_point) * (b[i] - p->b_zero_point);
         float f = (float)product * p->multiplier + (float)p->y_zero_point;
-        out[i] = round_to_u8(f, p->y_min, p->y_max);
+        out[i] = (uint8_t)clamp_round(f, p->y_min, p->y_max);
     }
 }
 

@@ -117,10 +117,12 @@ typedef void qc_dequantize_u8_fn(const uint8_t *q, float scale, int32_t zero_poi
                                  size_t n);
 typedef void qc_lut_u8_fn(const uint8_t *x, const uint8_t table[256], uint8_t *out, size_t n);
 
-/* q = clamp(rne(fma(a, ra, fma(b, rb, k))), 0, 255), ra = s_a/s_y, rb = s_b/s_y,
- * k = zp_y - fma(ra, zp_a, rb*zp_b), all f32. */
+/* q = clamp(rne(fma(a - o, ra, fma(b - o, rb, k))) + o, y_min, y_max), ra = s_a/s_y, rb = s_b/s_y,
+ * k = (zp_y - o) - fma(ra, zp_a - o, rb*(zp_b - o)), all f32. The offset o is 128 where the codes
+ * stand for s8 ones, else 0: k is rounded, so the place of 0 decides ties. */
 struct qc_add_u8 {
     float ra, rb, k;
+    int32_t offset;
     int32_t y_min, y_max;
 };
 typedef void qc_add_u8_fn(const uint8_t *a, const uint8_t *b, const struct qc_add_u8 *p,

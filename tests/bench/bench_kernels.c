@@ -137,7 +137,7 @@ static void run_lut(const struct qc_kernels *k)
 
 static void run_add_u8(const struct qc_kernels *k)
 {
-    static const struct qc_add_u8 p = {0.7f, 0.4f, -10.0f, 0, 255};
+    static const struct qc_add_u8 p = {0.7f, 0.4f, -10.0f, 0, 0, 255};
     k->add_u8(ua, ub, &p, u8_out, N);
 }
 

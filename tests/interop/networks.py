@@ -119,8 +119,7 @@ LOADERS = {
     "resnet8_int8qdq": cifar(scaled),
     "vww_int8qdq": photographs(lambda x: scaled(x, std=255), resize=(96, 96)),
 }
-# Quantized by their makers: the artifact has to be the same network. Their activations are s8, and
-# ONNX Runtime on x86 computes most of such a Conv in f32 between its Q and DQ.
+# Quantized by their makers, activations s8: the artifact has to be the same network.
 QUANTIZED = {"resnet8_int8qdq", "vww_int8qdq"}
 
 

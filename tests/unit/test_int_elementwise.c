@@ -203,27 +203,30 @@ START_TEST(binary__any_scales__within_one_step)
 }
 END_TEST
 
-/* ONNX Runtime's QLinearAdd and QLinearMul on all pairs of codes: the formulas of qc_kernels.h
- * with the constants of the unit, evaluated here in double where f32 fuses. */
-static uint8_t saturate(float f)
+/* ONNX Runtime's QLinearAdd and QLinearMul on all pairs of codes: the formulas of qc_kernels.h with
+ * the codes, zero points and ends of the operands' own type. */
+static int saturate(float f, enum qc_dtype dtype)
 {
+    float lo = dtype == QC_S8 ? -128 : 0, hi = lo + 255;
     f = rintf(f);
-    return (uint8_t)(f < 0 ? 0 : (f > 255 ? 255 : f));
+    return (int)(f < lo ? lo : (f > hi ? hi : f));
 }
 
-static uint8_t formula(const struct binary_case *c, int a, int b)
+static int formula(const struct binary_case *c, int a, int b)
 {
     float zc = (float)c->y.zero_point;
     if (c->op == QC_OP_MUL) {
         float m = c->a.scale * c->b.scale / c->y.scale;
-        return saturate((float)((a - c->a.zero_point) * (b - c->b.zero_point)) * m + zc);
+        float product = (float)((a - c->a.zero_point) * (b - c->b.zero_point));
+        return saturate(product * m + zc, c->y.dtype);
     }
     float ra = c->a.scale / c->y.scale, rb = c->b.scale / c->y.scale;
     float k = zc - fmaf(ra, (float)c->a.zero_point, rb * (float)c->b.zero_point);
-    return saturate(fmaf((float)a, ra, fmaf((float)b, rb, k)));
+    return saturate(fmaf((float)a, ra, fmaf((float)b, rb, k)), c->y.dtype);
 }
 
-/* x is [256, 1] of every code; its transpose, requantized by nothing, is the other operand. */
+/* x is [256, 1] of every code; its transpose, requantized by nothing, is the other operand. The
+ * result is dequantized: bytes of s8 that somebody sees stay out of the units. */
 static void build_pairs(struct fixture *f, const void *arg)
 {
     const struct binary_case *c = arg;
@@ -232,33 +235,53 @@ static void build_pairs(struct fixture *f, const void *arg)
     int row = int_value(f);
     NODE(f, QC_OP_RESHAPE, row, x, constant_new(f, QC_S64, SHAPE1(2), shape));
     NODE(f, c->op, y, qdq_new(f, x, c->a), qdq_new(f, row, c->b));
-    int_io(f, x, quantize_new(f, y, c->y));
+    int_io(f, x, qdq_new(f, y, c->y));
 }
+
+static const struct binary_case pairs[] = {
+    /* this K decides: 178 and 124 give 4 with it, 5 without the fused product */
+    {.op = QC_OP_ADD,
+     .a = {0.083858304f, 166, QC_U8},
+     .b = {0.21724364f, 126, QC_U8},
+     .y = {0.12706915f, 0, QC_U8}},
+    /* in s8, with zero points 128 lower, K is another one: other codes than in u8 */
+    {.op = QC_OP_ADD,
+     .a = {0.083858304f, 38, QC_S8},
+     .b = {0.21724364f, -2, QC_S8},
+     .y = {0.12706915f, -128, QC_S8}},
+    {.op = QC_OP_MUL,
+     .a = {0.083858304f, 166, QC_U8},
+     .b = {0.21724364f, 126, QC_U8},
+     .y = {1.7f, 101, QC_U8}},
+    {.op = QC_OP_MUL,
+     .a = {0.083858304f, 38, QC_S8},
+     .b = {0.21724364f, -2, QC_S8},
+     .y = {1.7f, -27, QC_S8}},
+};
 
 START_TEST(binary__every_pair_of_codes__onnx_runtime_formula)
 {
     struct fixture fixture, *f = &fixture;
+    const struct binary_case *c = &pairs[_i];
+    int lo = c->a.dtype == QC_S8 ? -128 : 0;
     struct qc_int_counts counts;
     size_t n = 0;
-    /* this K decides: 178 and 124 give 4 with it, 5 without the fused product */
-    struct binary_case c = {.op = _i == 0 ? QC_OP_ADD : QC_OP_MUL,
-                            .a = U8(0.083858304f, 166),
-                            .b = U8(0.21724364f, 126),
-                            .y = U8(_i == 0 ? 0.12706915f : 1.7f, _i == 0 ? 0 : 101)};
     fixture_init(f);
-    build_pairs(f, &c);
+    build_pairs(f, c);
     OK(qc_int_plan(f->g, &counts, &f->err));
     ck_assert_int_eq(counts.n_units, 1);
     float x[256];
     for (int i = 0; i < 256; i++) {
-        x[i] = (float)(i - c.a.zero_point) * c.a.scale;
+        x[i] = (float)(i + lo - c->a.zero_point) * c->a.scale;
     }
     for (int isa = QC_ISA_REF; isa <= (int)qc_isa_detect(); isa++) {
-        const uint8_t *got = int_run(f, (enum qc_isa)isa, x, &n);
-        ck_assert_uint_eq(n, 65536);
+        const float *got = int_run(f, (enum qc_isa)isa, x, &n);
+        ck_assert_uint_eq(n, 65536 * sizeof(float));
         for (int i = 0; i < 65536; i++) {
-            int a = i / 256, b = qc_quantize_value(x[i % 256], c.b.scale, c.b.zero_point, 0, 255);
-            ck_assert_int_eq(got[i], formula(&c, a, b));
+            int a = i / 256 + lo;
+            int b = qc_quantize_value(x[i % 256], c->b.scale, c->b.zero_point, lo, lo + 255);
+            int code = (int)lrintf(got[i] / c->y.scale) + c->y.zero_point;
+            ck_assert_int_eq(code, formula(c, a, b));
         }
     }
     fixture_done(f);
@@ -318,7 +341,8 @@ Suite *test_int_elementwise_suite(void)
     TCase *tc = tcase_create("all");
     tcase_add_loop_test(tc, binary__powers_of_two__codes_of_f32, 0, (int)QD_COUNT_OF(exact));
     tcase_add_loop_test(tc, binary__any_scales__within_one_step, 0, (int)QD_COUNT_OF(near));
-    tcase_add_loop_test(tc, binary__every_pair_of_codes__onnx_runtime_formula, 0, 2);
+    tcase_add_loop_test(tc, binary__every_pair_of_codes__onnx_runtime_formula, 0,
+                        (int)QD_COUNT_OF(pairs));
     tcase_add_loop_test(tc, concat__other_scales__codes_of_f32, 0, (int)QD_COUNT_OF(concats));
     suite_add_tcase(s, tc);
     return s;
