@@ -22,8 +22,9 @@ LDLIBS += $(PKG_LIBS) -lm
 
 # One instruction set a file: the suffix decides the flags.
 ISA_avx2 := -mavx2 -mfma -mf16c
+ISA_avxvnni := $(ISA_avx2) -mavxvnni
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c
-isa_flags = $(if $(filter %_avx2.c,$1),$(ISA_avx2))$(if $(filter %_avx512.c,$1),$(ISA_avx512))
+isa_flags = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $1)))))
 
 SRC := $(sort $(wildcard daemon/*.c api/*.c store/*.c worker/*.c quantcore/*.c quantcore/*/*.c))
 MAIN := daemon/daemon_main.c

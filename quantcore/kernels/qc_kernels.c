@@ -1,9 +1,11 @@
 #include "quantcore/kernels/kernels_decl.h"
 
+#include <cpuid.h>
 #include <string.h>
 
 static const char *const isa_names[QC_ISA_COUNT] = {
-    [QC_ISA_REF] = "ref", [QC_ISA_AVX2] = "avx2", [QC_ISA_AVX512] = "avx512"};
+    [QC_ISA_REF] = "ref", [QC_ISA_AVX2] = "avx2", [QC_ISA_AVXVNNI] = "avxvnni",
+    [QC_ISA_AVX512] = "avx512"};
 
 const char *qc_isa_name(enum qc_isa isa)
 {
@@ -21,15 +23,45 @@ bool qc_isa_from_name(const char *name, enum qc_isa *ret)
     return false;
 }
 
+/* Leaf 7.1, EAX bit 4: compilers of today do not all know its name. */
+static bool has_avxvnni(void)
+{
+    unsigned last = 0, eax = 0, ebx, ecx, edx;
+    return __get_cpuid_count(7, 0, &last, &ebx, &ecx, &edx) != 0 && last >= 1 &&
+           __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
+}
+
+bool qc_isa_supported(enum qc_isa isa)
+{
+    switch (isa) {
+    case QC_ISA_REF:
+        return true;
+    case QC_ISA_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case QC_ISA_AVXVNNI:
+        return qc_isa_supported(QC_ISA_AVX2) && has_avxvnni();
+    case QC_ISA_AVX512:
+        return qc_isa_supported(QC_ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+    case QC_ISA_COUNT:
+        break;
+    }
+    return false;
+}
+
+/* The highest that is not above `isa`. */
+static enum qc_isa highest(enum qc_isa isa)
+{
+    while (!qc_isa_supported(isa)) {
+        isa = (enum qc_isa)(isa - 1);
+    }
+    return isa;
+}
+
 enum qc_isa qc_isa_detect(void)
 {
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
-        return QC_ISA_REF;
-    }
-    bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                __builtin_cpu_supports("avx512vnni");
-    return wide ? QC_ISA_AVX512 : QC_ISA_AVX2;
+    return highest((enum qc_isa)(QC_ISA_COUNT - 1));
 }
 
 static void use_ref(struct qc_kernels *k)
@@ -95,6 +127,14 @@ static void use_avx2(struct qc_kernels *k)
     k->error_u8 = qc_error_u8__avx2;
 }
 
+static void use_avxvnni(struct qc_kernels *k)
+{
+    k->isa = QC_ISA_AVXVNNI;
+    k->tile_rows_s8 = 6;
+    k->tile_s8 = qc_tile_s8__avxvnni;
+    k->depthwise_s8 = qc_depthwise_s8__avxvnni;
+}
+
 static void use_avx512(struct qc_kernels *k)
 {
     k->isa = QC_ISA_AVX512;
@@ -127,13 +167,13 @@ static void use_avx512(struct qc_kernels *k)
 
 void qc_kernels_init(struct qc_kernels *kernels, enum qc_isa isa)
 {
-    enum qc_isa best = qc_isa_detect();
-    if (isa < best) {
-        best = isa;
-    }
+    enum qc_isa best = highest(isa);
     use_ref(kernels);
     if (best >= QC_ISA_AVX2) {
         use_avx2(kernels);
+    }
+    if (best == QC_ISA_AVXVNNI) {
+        use_avxvnni(kernels);
     }
     if (best >= QC_ISA_AVX512) {
         use_avx512(kernels);

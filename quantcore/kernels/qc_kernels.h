@@ -1,6 +1,7 @@
 /* The table of kernels: a value that is passed in, so that tests can hold several at once.
  *
- * Every entry has a `_ref` (plain C, defines the result), an AVX2 and an AVX-512 VNNI form.
+ * Every entry has a `_ref` (plain C, defines the result), an AVX2 and an AVX-512 VNNI form; with
+ * AVX-VNNI the s8 kernels have one of their own.
  * Integer kernels agree to the byte; f32 kernels agree to the bit, because every output element
  * accumulates over K in one fixed order with fused multiply-add. */
 #ifndef QC_KERNELS_H
@@ -8,7 +9,8 @@
 
 #include "quantcore/base/qd_base.h"
 
-enum qc_isa { QC_ISA_REF, QC_ISA_AVX2, QC_ISA_AVX512, QC_ISA_COUNT };
+/* In order: whoever asks for one gets the highest up to it that the CPU has. */
+enum qc_isa { QC_ISA_REF, QC_ISA_AVX2, QC_ISA_AVXVNNI, QC_ISA_AVX512, QC_ISA_COUNT };
 
 /* ---- convolution and GEMM: one driver, two micro-kernels ------------------------------------
  * A tile computes `rows` output pixels x `QC_NR` output channels. Input pixels are addressed by
@@ -222,12 +224,14 @@ struct qc_kernels {
     qc_error_fn *error_f32, *error_u8;
 };
 
-/* Best instruction set of this CPU. */
+/* Best instruction set of this CPU; whether it has one (AVX-512 does not imply AVX-VNNI). */
 enum qc_isa qc_isa_detect(void);
-/* "ref", "avx2", "avx512"; NULL for an unknown name in _from_name's ret. */
+bool qc_isa_supported(enum qc_isa isa);
+/* "ref", "avx2", "avxvnni", "avx512"; NULL for an unknown name in _from_name's ret. */
 const char *qc_isa_name(enum qc_isa isa);
 bool qc_isa_from_name(const char *name, enum qc_isa *ret);
-/* Fill the table for min(isa, detected): a ladder, each step overrides what it has. */
+/* Fill the table for the highest supported instruction set up to `isa`: a ladder, each step
+ * overrides what it has. */
 void qc_kernels_init(struct qc_kernels *kernels, enum qc_isa isa);
 
 /* Packing. w: [n_out][channels][taps] (ONNX OIHW with HW flattened). out: panels *

@@ -9,13 +9,33 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "quantcore/base/qd_base.h"
+#include "quantcore/kernels/qc_kernels.h"
 
 enum data_kind {
     DATA_PLAIN,   /* f32: about -4..4; u8: uniform */
     DATA_EXTREME, /* u8: mostly the bytes 0, 127, 128, 255 */
     DATA_SPECIAL  /* f32: NaN, infinities, denormals, both zeros, huge values */
 };
+
+/* A test with every instruction set that this CPU has, _i. */
+static inline void data_every_isa(TCase *tc, const TTest *test)
+{
+    for (int isa = QC_ISA_REF; isa < QC_ISA_COUNT; isa++) {
+        if (qc_isa_supported((enum qc_isa)isa)) {
+            tcase_add_loop_test(tc, test, isa, isa + 1);
+        }
+    }
+}
+
+/* The same without `_ref`, with which the test compares. */
+static inline void data_against_ref(TCase *tc, const TTest *test)
+{
+    for (int isa = QC_ISA_REF + 1; isa < QC_ISA_COUNT; isa++) {
+        if (qc_isa_supported((enum qc_isa)isa)) {
+            tcase_add_loop_test(tc, test, isa, isa + 1);
+        }
+    }
+}
 
 static uint64_t data_state = 0x9e3779b97f4a7c15U;
 

@@ -301,19 +301,31 @@ START_TEST(isa_from_name__names_and_others__found_or_refused)
 }
 END_TEST
 
+START_TEST(kernels_init__isa_that_is_not_there__next_lower_one)
+{
+    for (int i = 0, below = 0; i < QC_ISA_COUNT; i++) {
+        struct qc_kernels k;
+        below = qc_isa_supported((enum qc_isa)i) ? i : below;
+        qc_kernels_init(&k, (enum qc_isa)i);
+        ck_assert_int_eq(k.isa, below);
+        ck_assert(i < QC_ISA_COUNT - 1 || (int)qc_isa_detect() == below);
+    }
+}
+END_TEST
+
 Suite *test_kernels_suite(void);
 Suite *test_kernels_suite(void)
 {
     Suite *suite = suite_create("kernels");
     TCase *tc = tcase_create("against_ref");
-    int first = QC_ISA_AVX2, end = qc_isa_detect() + 1;
     tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, tile_f32__every_row_count_and_width__same_bits_as_ref, first, end);
-    tcase_add_loop_test(tc, tile_f32__nan_inf_denormal__same_as_ref, first, end);
-    tcase_add_loop_test(tc, tile_s8__every_row_count_and_width__same_bytes_as_ref, first, end);
-    tcase_add_loop_test(tc, tile_s8__every_output_form__same_bytes_as_ref, first, end);
-    tcase_add_loop_test(tc, pack_s8__every_shape__tile_is_the_direct_convolution, QC_ISA_REF, end);
-    tcase_add_loop_test(tc, pack_f32__every_shape__tile_is_the_direct_convolution, QC_ISA_REF, end);
+    data_against_ref(tc, tile_f32__every_row_count_and_width__same_bits_as_ref);
+    data_against_ref(tc, tile_f32__nan_inf_denormal__same_as_ref);
+    data_against_ref(tc, tile_s8__every_row_count_and_width__same_bytes_as_ref);
+    data_against_ref(tc, tile_s8__every_output_form__same_bytes_as_ref);
+    data_every_isa(tc, pack_s8__every_shape__tile_is_the_direct_convolution);
+    data_every_isa(tc, pack_f32__every_shape__tile_is_the_direct_convolution);
+    tcase_add_test(tc, kernels_init__isa_that_is_not_there__next_lower_one);
     tcase_add_test(tc, isa_from_name__names_and_others__found_or_refused);
     suite_add_tcase(suite, tc);
     return suite;

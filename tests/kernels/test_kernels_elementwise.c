@@ -276,6 +276,9 @@ START_TEST(kernels_init__each_isa__no_ref_left)
     ck_assert(k.sum_u8 != ref.sum_u8);
     ck_assert(k.minmax_f32 != ref.minmax_f32);
     ck_assert(k.histogram_f32 != ref.histogram_f32);
+    struct qc_kernels below;
+    qc_kernels_init(&below, (enum qc_isa)(_i - 1));
+    ck_assert(k.tile_s8 != below.tile_s8 && k.depthwise_s8 != below.depthwise_s8);
 }
 END_TEST
 
@@ -284,18 +287,15 @@ Suite *test_kernels_elementwise_suite(void)
 {
     Suite *suite = suite_create("kernels_elementwise");
     TCase *tc = tcase_create("against_ref");
-    int first = QC_ISA_AVX2, end = qc_isa_detect() + 1;
     tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, f32_to_f32__every_length__same_bits_as_ref, first, end);
-    tcase_add_loop_test(tc, quantize_u8__every_length_ties_and_specials__same_bytes_as_ref, first,
-                        end);
-    tcase_add_loop_test(tc, add_u8_mul_u8__every_length_and_ties__same_bytes_as_ref, first, end);
-    tcase_add_loop_test(tc, add_u8_mul_u8__all_pairs_of_bytes__same_bytes_as_ref, first, end);
-    tcase_add_loop_test(tc, u8__every_length__same_bytes_as_ref, first, end);
-    tcase_add_loop_test(tc, minmax_f32__one_special_value_at_every_place__same_as_ref, first, end);
-    tcase_add_loop_test(tc, histogram_f32__lengths_bins_and_outliers__same_counts_as_ref, first,
-                        end);
-    tcase_add_loop_test(tc, kernels_init__each_isa__no_ref_left, first, end);
+    data_against_ref(tc, f32_to_f32__every_length__same_bits_as_ref);
+    data_against_ref(tc, quantize_u8__every_length_ties_and_specials__same_bytes_as_ref);
+    data_against_ref(tc, add_u8_mul_u8__every_length_and_ties__same_bytes_as_ref);
+    data_against_ref(tc, add_u8_mul_u8__all_pairs_of_bytes__same_bytes_as_ref);
+    data_against_ref(tc, u8__every_length__same_bytes_as_ref);
+    data_against_ref(tc, minmax_f32__one_special_value_at_every_place__same_as_ref);
+    data_against_ref(tc, histogram_f32__lengths_bins_and_outliers__same_counts_as_ref);
+    data_against_ref(tc, kernels_init__each_isa__no_ref_left);
     suite_add_tcase(suite, tc);
     return suite;
 }

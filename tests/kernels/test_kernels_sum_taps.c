@@ -77,9 +77,8 @@ Suite *test_kernels_sum_taps_suite(void)
 {
     Suite *suite = suite_create("kernels_sum_taps");
     TCase *tc = tcase_create("all");
-    int end = qc_isa_detect() + 1;
-    tcase_add_loop_test(tc, sum_taps_u8__every_width__direct_sums, QC_ISA_REF, end);
-    tcase_add_loop_test(tc, sum_taps_u8__more_than_32_bits__wraps, QC_ISA_REF, end);
+    data_every_isa(tc, sum_taps_u8__every_width__direct_sums);
+    data_every_isa(tc, sum_taps_u8__more_than_32_bits__wraps);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -299,15 +299,14 @@ Suite *test_kernels_sums_suite(void)
 {
     Suite *suite = suite_create("kernels_sums");
     TCase *tc = tcase_create("against_ref");
-    int first = QC_ISA_AVX2, end = qc_isa_detect() + 1;
     tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, error_f32__every_length_and_rows__same_bits_as_ref, first, end);
-    tcase_add_loop_test(tc, error_u8__every_length_and_saturation__same_bits_as_ref, first, end);
-    tcase_add_loop_test(tc, error_u8__known_values__sums_as_defined, QC_ISA_REF, end);
-    tcase_add_loop_test(tc, channels_f32__every_length_and_rows__same_bits_as_ref, first, end);
-    tcase_add_loop_test(tc, channels_f32__one_value_not_finite__sum_not_finite, QC_ISA_REF, end);
-    tcase_add_loop_test(tc, channels_f32__known_values__as_defined, QC_ISA_REF, end);
-    tcase_add_loop_test(tc, kernels_init__each_isa__no_ref_left, first, end);
+    data_against_ref(tc, error_f32__every_length_and_rows__same_bits_as_ref);
+    data_against_ref(tc, error_u8__every_length_and_saturation__same_bits_as_ref);
+    data_every_isa(tc, error_u8__known_values__sums_as_defined);
+    data_against_ref(tc, channels_f32__every_length_and_rows__same_bits_as_ref);
+    data_every_isa(tc, channels_f32__one_value_not_finite__sum_not_finite);
+    data_every_isa(tc, channels_f32__known_values__as_defined);
+    data_against_ref(tc, kernels_init__each_isa__no_ref_left);
     suite_add_tcase(suite, tc);
     return suite;
 }
