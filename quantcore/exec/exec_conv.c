@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "quantcore/exec/exec_ops.h"
+#include "quantcore/exec/exec_pixels.h"
 
 struct conv {
     struct qc_window window;
@@ -10,6 +11,7 @@ struct conv {
     int panels;                           /* of one group */
     bool depthwise;
     int padded; /* depthwise: channels rounded up to 64 */
+    int tile_taps, tile_channels; /* as the tiles see them */
     int32_t *tap;
     float *packed, *bias;              /* NULL: packed into scratch at every run */
     size_t packed_size, bias_size;     /* floats */
@@ -44,6 +46,23 @@ void qc_window_resolve(const struct qc_node *n, int n_spatial, const int64_t *ke
         ret->pad[d] = (int)begin;
         ret->pad[d + 2] = (int)end;
     }
+}
+
+enum qd_code qc_window_taps(const struct qc_prepare *p, const struct qc_window *window,
+                            const struct qc_view *in, bool rows, int32_t **ret,
+                            struct qd_error *err)
+{
+    int columns = rows ? 1 : window->kernel[1], n = window->kernel[0] * columns;
+    QD_TRY(qd_arena_array(p->arena, (size_t)n, sizeof(int32_t), ret, err));
+    for (int t = 0; t < n; t++) {
+        int64_t tap = (int64_t)(t / columns) * window->dilation[0] * in->row_stride +
+                      (int64_t)(t % columns) * window->dilation[1] * in->pixel_stride;
+        if (tap > INT32_MAX) {
+            return qc_prepare_refuse(p, err, "the input is too large");
+        }
+        (*ret)[t] = (int32_t)tap;
+    }
+    return QD_OK;
 }
 
 void qc_border_conv(const struct qc_graph *g, const struct qc_node *n, int ret_pad[4])
@@ -82,41 +101,28 @@ static void conv_pack(const struct conv *c, const float *w, const float *bias, f
     }
 }
 
-static void run_panel(const struct qc_step *step, const struct conv *c,
+static void run_panel(const struct qc_step *step, const struct qc_block *block,
                       const struct qc_tile_f32 *panel, const float *in, float *out)
 {
     struct qc_tile_f32 tile = *panel;
     const float *row[QC_MAX_ROWS];
     float *to[QC_MAX_ROWS];
-    const int64_t *y = c->out.shape.dim;
-    int64_t width = y[3], n_pixels = y[0] * y[2] * y[3];
-    int best = step->kernels->tile_rows_f32;
     tile.row = row;
     tile.out = to;
-    int64_t image = 0, oh = 0, ow = 0;
-    for (int64_t p = 0; p < n_pixels;) {
-        int n = 0;
-        for (; n < best && p < n_pixels; n++, p++) {
-            row[n] = in + image * c->in.image_stride +
-                     oh * c->window.stride[0] * c->in.row_stride +
-                     ow * c->window.stride[1] * c->in.pixel_stride;
-            to[n] = out + image * c->out.image_stride + oh * c->out.row_stride +
-                    ow * c->out.pixel_stride;
-            if (++ow == width) {
-                ow = 0;
-                if (++oh == y[2]) {
-                    oh = 0;
-                    image++;
-                }
-            }
+    for (int i = 0; i < block->n_tiles; i++) {
+        int first = block->tile[i];
+        tile.n_rows = block->tile[i + 1] - first;
+        for (int r = 0; r < tile.n_rows; r++) {
+            row[r] = in + block->in[first + r];
+            to[r] = out + block->out[first + r];
         }
-        tile.n_rows = n;
         step->kernels->tile_f32(&tile);
     }
 }
 
-static void run_groups(const struct qc_step *step, const struct conv *c, const float *in,
-                       float *out, const float *packed, const float *bias)
+static void run_block(const struct qc_step *step, const struct conv *c,
+                      const struct qc_block *block, const float *in, float *out,
+                      const float *packed, const float *bias)
 {
     size_t panel_size = qc_packed_panel_f32(c->n_taps, c->channels);
     for (int g = 0; g < c->group; g++) {
@@ -124,15 +130,28 @@ static void run_groups(const struct qc_step *step, const struct conv *c, const f
             size_t index = (size_t)(g * c->panels + p);
             int left = c->outputs - p * QC_NR;
             struct qc_tile_f32 tile = {.tap = c->tap,
-                                       .n_taps = c->n_taps,
-                                       .channels = c->channels,
+                                       .n_taps = c->tile_taps,
+                                       .channels = c->tile_channels,
                                        .weights = packed + index * panel_size,
                                        .bias = bias + index * QC_NR,
                                        .n_out = left < QC_NR ? left : QC_NR,
                                        .lo = c->lo,
                                        .hi = c->hi};
-            run_panel(step, c, &tile, in + g * c->channels, out + g * c->outputs + p * QC_NR);
+            run_panel(step, block, &tile, in + g * c->channels,
+                      out + g * c->outputs + p * QC_NR);
         }
+    }
+}
+
+static void run_groups(const struct qc_step *step, const struct conv *c, const float *in,
+                       float *out, const float *packed, const float *bias)
+{
+    struct qc_pixels pixels;
+    struct qc_block block;
+    qc_pixels_init(&pixels, &c->in, &c->out, c->window.stride, step->kernels->tile_rows_f32);
+    block.first_tile = block.n_tiles = 0;
+    while (qc_pixels_next(&pixels, &block)) {
+        run_block(step, c, &block, in, out, packed, bias);
     }
 }
 
@@ -232,10 +251,7 @@ static enum qd_code conv_check_window(const struct qc_prepare *p, const struct c
             return qc_prepare_refuse(p, err, "the window does not fit into the padded input");
         }
     }
-    int64_t last_tap =
-        (int64_t)(c->window.kernel[0] - 1) * c->window.dilation[0] * c->in.row_stride +
-        (int64_t)(c->window.kernel[1] - 1) * c->window.dilation[1] * c->in.pixel_stride;
-    return last_tap > INT32_MAX ? qc_prepare_refuse(p, err, "the input is too large") : QD_OK;
+    return QD_OK;
 }
 
 /* The staged copy's size must not overflow, whatever the pads are. */
@@ -313,12 +329,15 @@ enum qd_code qc_prepare_conv(const struct qc_prepare *p, struct qc_step *step,
     QD_TRY(qd_arena_alloc(p->arena, sizeof(*c), &c, err));
     QD_TRY(conv_geometry(p, c, err));
     QD_TRY(conv_check_window(p, c, err));
-    QD_TRY(qd_arena_array(p->arena, (size_t)c->n_taps, sizeof(int32_t), &c->tap, err));
-    for (int t = 0; t < c->n_taps; t++) {
-        int h = t / c->window.kernel[1], w = t % c->window.kernel[1];
-        c->tap[t] = (int32_t)(h * c->window.dilation[0] * c->in.row_stride +
-                              w * c->window.dilation[1] * c->in.pixel_stride);
+    c->tile_taps = c->n_taps;
+    c->tile_channels = c->channels;
+    bool merged = !c->depthwise && c->group == 1 && c->in.pixel_stride == c->channels &&
+                  c->window.dilation[1] == 1;
+    if (merged) { /* a row of taps is contiguous, and so are its weights */
+        c->tile_taps = c->window.kernel[0];
+        c->tile_channels = c->window.kernel[1] * c->channels;
     }
+    QD_TRY(qc_window_taps(p, &c->window, &c->in, merged, &c->tap, err));
     c->lo = p->node->clamp.present ? p->node->clamp.lo : -INFINITY;
     c->hi = p->node->clamp.present ? p->node->clamp.hi : INFINITY;
     step->scratch_size = c->in_size + c->out_size;

@@ -138,26 +138,37 @@ struct copy {
     size_t size;
     const char *from;
     char *to;
+    int64_t n, from_stride, to_stride; /* the outer dim of a plane */
 };
 
+/* A plane in stripes of the outer dim, so that a transposition uses whole cache lines of both. */
+enum { STRIPE = 16 };
 #define COPY_AS(type)                                                                            \
     do {                                                                                         \
         const type *f = (const type *)(const void *)from;                                        \
         type *t = (type *)(void *)to;                                                            \
-        for (int64_t i = 0; i < n; i++) {                                                        \
-            t[i * st] = f[i * sf];                                                               \
+        for (int64_t first = 0; first < c->n; first += STRIPE) {                                 \
+            int64_t end = c->n - first < STRIPE ? c->n : first + STRIPE;                         \
+            for (int64_t i = 0; i < n; i++) {                                                    \
+                for (int64_t j = first; j < end; j++) {                                          \
+                    t[j * c->to_stride + i * st] = f[j * c->from_stride + i * sf];               \
+                }                                                                                \
+            }                                                                                    \
         }                                                                                        \
     } while (0)
 
-static void copy_run(const struct qc_nd *nd, const int64_t *off, void *ctx)
+static void copy_plane(const struct qc_nd *nd, const int64_t *off, void *ctx)
 {
     const struct copy *c = ctx;
-    int64_t n = nd->dim[nd->rank - 1];
+    int64_t n = nd->dim[nd->rank - 1], size = (int64_t)c->size;
     int64_t sf = nd->stride[0][nd->rank - 1], st = nd->stride[1][nd->rank - 1];
-    const char *from = c->from + off[0] * (int64_t)c->size;
-    char *to = c->to + off[1] * (int64_t)c->size;
+    const char *from = c->from + off[0] * size;
+    char *to = c->to + off[1] * size;
     if (sf == 1 && st == 1) {
-        memcpy(to, from, (size_t)n * c->size);
+        for (int64_t j = 0; j < c->n; j++) {
+            memcpy(to + j * c->to_stride * size, from + j * c->from_stride * size,
+                   (size_t)(n * size));
+        }
     } else if (c->size == 1) {
         COPY_AS(uint8_t);
     } else if (c->size == 2) {
@@ -171,6 +182,17 @@ static void copy_run(const struct qc_nd *nd, const int64_t *off, void *ctx)
 
 void qc_nd_copy(const struct qc_nd *nd, size_t size, const void *from, void *to)
 {
-    struct copy c = {size, from, to};
-    qc_nd_walk(nd, copy_run, &c);
+    struct copy c = {.size = size, .from = from, .to = to, .n = 1};
+    struct qc_nd planes = *nd;
+    int last = nd->rank - 1;
+    if (last > 0) { /* the dim before the last one is walked here */
+        c.n = nd->dim[last - 1];
+        c.from_stride = nd->stride[0][last - 1];
+        c.to_stride = nd->stride[1][last - 1];
+        planes.dim[last - 1] = nd->dim[last];
+        planes.stride[0][last - 1] = nd->stride[0][last];
+        planes.stride[1][last - 1] = nd->stride[1][last];
+        planes.rank = last;
+    }
+    qc_nd_walk(&planes, copy_plane, &c);
 }

@@ -63,12 +63,20 @@ struct qc_window {
 void qc_window_resolve(const struct qc_node *n, int n_spatial, const int64_t *kernel,
                        const int64_t *in, const int64_t *out, struct qc_window *ret);
 
+/* Element offset of each tap of the kernel from the first one, in an NHWC view; rows: only of the
+ * first tap of each row. QD_UNSUPPORTED when one does not fit 32 bits. */
+QD_MUST_CHECK enum qd_code qc_window_taps(const struct qc_prepare *p,
+                                          const struct qc_window *window,
+                                          const struct qc_view *in, bool rows, int32_t **ret,
+                                          struct qd_error *err);
+
 /* Zero point of an 8-bit value, found at the quantized operators that consume or produce it
  * (through operators that pass elements on); 0 when there is none. */
 int qc_exec_zero_point(const struct qc_graph *g, int value);
 
 /* NHWC strides of a view (dtype, shape of rank 4 set) with a border of pad {top, left, bottom,
- * right} pixels: pixel stride rounded up to 16 f32 or 64 bytes of 8-bit elements. *ret_lead:
+ * right} pixels: pixel stride rounded up to 16 f32, 16 (up to 32 channels) or 64 8-bit elements;
+ * up to 4 channels to the channels themselves (f32) or 4. *ret_lead:
  * bytes from the start of the storage to element [0,0,0,0]; *ret_size: bytes of the storage. */
 void qc_view_nhwc_strides(struct qc_view *view, const int pad[4], size_t *ret_lead,
                           size_t *ret_size);

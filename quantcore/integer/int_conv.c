@@ -1,6 +1,7 @@
 /* Q_CONV: the twin of exec_conv.c on u8 activations and s8 weights. */
 #include <string.h>
 
+#include "quantcore/exec/exec_pixels.h"
 #include "quantcore/integer/int_ops.h"
 
 struct int_conv {
@@ -9,6 +10,7 @@ struct int_conv {
     int n_taps, panels;
     bool depthwise;
     int padded; /* depthwise: channels rounded up to 64 */
+    int tile_taps, tile_channels; /* as the tiles see them; channels in fours */
     int32_t *tap;
     int8_t *packed;
     int16_t *taps; /* depthwise: [n_taps][padded] */
@@ -34,61 +36,51 @@ static int64_t first_tap(const struct int_conv *c, const struct qc_view *x)
     return -c->window.pad[0] * x->row_stride - c->window.pad[1] * x->pixel_stride;
 }
 
-/* sums: one a pixel, or NULL; the first panel of a group fills them, the others read them. */
+/* sums: one a pixel of the block, or NULL; the first panel of a group fills them. */
 static void run_panel(const struct qc_step *step, const struct int_conv *c,
-                      struct qc_tile_s8 *tile, const struct qc_view *x, const struct qc_view *y,
-                      int64_t in_first, int64_t out_first, int32_t *sums, bool first)
+                      const struct qc_block *block, struct qc_tile_s8 *tile, const uint8_t *in,
+                      const struct qc_view *y, int64_t out_first, int32_t *sums, bool first_panel)
 {
     const uint8_t *row[QC_MAX_ROWS];
     uint8_t *to_u8[QC_MAX_ROWS];
     float *to_f32[QC_MAX_ROWS];
-    const int64_t *d = y->shape.dim;
-    int64_t n_pixels = d[0] * d[2] * d[3], image = 0, oh = 0, ow = 0;
     tile->row = row;
     tile->out_u8 = c->out.is_u8 ? to_u8 : NULL;
     tile->out_f32 = c->out.is_u8 ? NULL : to_f32;
-    for (int64_t p = 0; p < n_pixels;) {
-        int n = 0;
-        for (; n < step->kernels->tile_rows_s8 && p < n_pixels; n++, p++) {
-            int64_t to =
-                out_first + image * y->image_stride + oh * y->row_stride + ow * y->pixel_stride;
-            row[n] = (const uint8_t *)x->data + in_first + image * x->image_stride +
-                     oh * c->window.stride[0] * x->row_stride +
-                     ow * c->window.stride[1] * x->pixel_stride;
+    for (int i = 0; i < block->n_tiles; i++) {
+        int first = block->tile[i], n = block->tile[i + 1] - first;
+        for (int r = 0; r < n; r++) {
+            int64_t to = out_first + block->out[first + r];
+            row[r] = in + block->in[first + r];
             if (c->out.is_u8) {
-                to_u8[n] = (uint8_t *)y->data + to;
+                to_u8[r] = (uint8_t *)y->data + to;
             } else {
-                to_f32[n] = (float *)y->data + to;
-            }
-            if (++ow == d[3]) {
-                ow = 0;
-                if (++oh == d[2]) {
-                    oh = 0;
-                    image++;
-                }
+                to_f32[r] = (float *)y->data + to;
             }
         }
         tile->n_rows = n;
-        tile->row_sum = sums != NULL ? sums + p - n : NULL;
-        if (sums != NULL && first) {
-            step->kernels->sum_taps_u8(row, n, c->tap, c->n_taps, c->channels, sums + p - n);
+        tile->row_sum = sums != NULL ? sums + first : NULL;
+        if (sums != NULL && first_panel) {
+            step->kernels->sum_taps_u8(row, n, c->tap, c->n_taps, c->channels, sums + first);
         }
         step->kernels->tile_s8(tile);
     }
 }
 
-static void run_groups(const struct qc_step *step, const struct int_conv *c,
-                       const struct qc_view *x, const struct qc_view *y, int32_t *scratch)
+static void run_block(const struct qc_step *step, const struct int_conv *c,
+                      const struct qc_block *block, const struct qc_view *x,
+                      const struct qc_view *y)
 {
-    int32_t *sums = c->w_zero_point != NULL ? scratch : NULL;
+    int32_t room[QC_BLOCK_TILES * QC_MAX_ROWS];
+    int32_t *sums = c->w_zero_point != NULL ? room : NULL;
     size_t panel_size = qc_packed_panel_s8(c->n_taps, c->channels);
     for (int g = 0; g < c->group; g++) {
         for (int p = 0; p < c->panels; p++) {
             size_t index = (size_t)(g * c->panels + p);
             int left = c->outputs - p * QC_NR;
             struct qc_tile_s8 tile = {.tap = c->tap,
-                                      .n_taps = c->n_taps,
-                                      .channels = (c->channels + 3) / 4 * 4,
+                                      .n_taps = c->tile_taps,
+                                      .channels = c->tile_channels,
                                       .weights = c->packed + index * panel_size,
                                       .bias = c->bias + index * QC_NR,
                                       .w_zero_point =
@@ -100,9 +92,22 @@ static void run_groups(const struct qc_step *step, const struct int_conv *c,
                                       .y_max = c->out.y_max,
                                       .lo = c->out.lo,
                                       .hi = c->out.hi};
-            run_panel(step, c, &tile, x, y, first_tap(c, x) + g * c->channels,
+            run_panel(step, c, block, &tile,
+                      (const uint8_t *)x->data + first_tap(c, x) + g * c->channels, y,
                       g * c->outputs + p * QC_NR, sums, p == 0);
         }
+    }
+}
+
+static void run_groups(const struct qc_step *step, const struct int_conv *c,
+                       const struct qc_view *x, const struct qc_view *y)
+{
+    struct qc_pixels pixels;
+    struct qc_block block;
+    qc_pixels_init(&pixels, x, y, c->window.stride, step->kernels->tile_rows_s8);
+    block.first_tile = block.n_tiles = 0;
+    while (qc_pixels_next(&pixels, &block)) {
+        run_block(step, c, &block, x, y);
     }
 }
 
@@ -142,11 +147,8 @@ static void q_conv_run(const struct qc_step *step, const struct qc_view *in,
                        const struct qc_view *out, void *scratch)
 {
     const struct int_conv *c = step->params;
-    if (c->depthwise) {
-        run_depthwise(step, c, &in[0], &out[0]);
-    } else {
-        run_groups(step, c, &in[0], &out[0], scratch);
-    }
+    (void)scratch;
+    (c->depthwise ? run_depthwise : run_groups)(step, c, &in[0], &out[0]);
 }
 
 static enum qd_code q_conv_check(const struct qc_prepare *p, struct qd_error *err)
@@ -166,7 +168,7 @@ static enum qd_code q_conv_check(const struct qc_prepare *p, struct qd_error *er
     return QD_OK;
 }
 
-static enum qd_code q_conv_taps(const struct qc_prepare *p, struct int_conv *c,
+static enum qd_code q_conv_window(const struct qc_prepare *p, struct int_conv *c,
                                 struct qd_error *err)
 {
     const struct qc_view *x = &p->in[0], *y = &p->out[0];
@@ -180,17 +182,21 @@ static enum qd_code q_conv_taps(const struct qc_prepare *p, struct int_conv *c,
         }
     }
     c->n_taps = c->window.kernel[0] * c->window.kernel[1];
-    QD_TRY(qd_arena_array(p->arena, (size_t)c->n_taps, sizeof(int32_t), &c->tap, err));
-    for (int t = 0; t < c->n_taps; t++) {
-        int h = t / c->window.kernel[1], w = t % c->window.kernel[1];
-        int64_t tap = h * c->window.dilation[0] * x->row_stride +
-                      w * c->window.dilation[1] * x->pixel_stride;
-        if (tap > INT32_MAX) {
-            return qc_prepare_refuse(p, err, "the input is too large");
-        }
-        c->tap[t] = (int32_t)tap;
-    }
     return QD_OK;
+}
+
+/* How the tiles see the taps: a row of them is one when it is contiguous. Sums of the input must
+ * not count what is behind the channels. */
+static enum qd_code q_conv_merge(const struct qc_prepare *p, struct int_conv *c, bool sums,
+                                 struct qd_error *err)
+{
+    const struct qc_view *x = &p->in[0];
+    int quads = (c->channels + 3) / 4 * 4;
+    bool merged = !c->depthwise && c->group == 1 && x->pixel_stride == quads &&
+                  c->window.dilation[1] == 1 && !sums;
+    c->tile_taps = merged ? c->window.kernel[0] : c->n_taps;
+    c->tile_channels = merged ? c->window.kernel[1] * quads : quads;
+    return qc_window_taps(p, &c->window, x, merged, &c->tap, err);
 }
 
 static void pack_depthwise(struct int_conv *c, const struct qc_unit_weights *u)
@@ -229,7 +235,7 @@ enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
     struct qc_unit_weights u;
     QD_TRY(q_conv_check(p, err));
     QD_TRY(qd_arena_alloc(p->arena, sizeof(*c), &c, err));
-    QD_TRY(q_conv_taps(p, c, err));
+    QD_TRY(q_conv_window(p, c, err));
     const int64_t *w = p->in[3].shape.dim;
     c->group = (int)qc_node_int(p->node, "group", 1);
     c->channels = (int)w[1];
@@ -249,10 +255,9 @@ enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
                               &c->packed, err));
     }
     if (!c->depthwise && u.zero_point != NULL) {
-        const int64_t *d = p->out[0].shape.dim;
         QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->w_zero_point, err));
-        step->scratch_size = (size_t)(d[0] * d[2] * d[3]) * sizeof(int32_t);
     }
+    QD_TRY(q_conv_merge(p, c, c->w_zero_point != NULL, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->bias, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(float), &c->multiplier, err));
     (c->depthwise ? pack_depthwise : pack_groups)(c, &u);

@@ -1,37 +1,39 @@
-/* f32 convolution tile, AVX-512: up to 12 pixels x 32 channels in 24 accumulators. */
+/* f32 convolution tile, AVX-512: up to 12 pixels x 32 channels in 24 accumulators, or x 16 in 12 when
+ * the panel has no more. */
 #include <immintrin.h>
 
 #include "quantcore/kernels/kernels_decl.h"
 #include "quantcore/kernels/kernels_rows.h"
 
-static inline void store_row(const struct qc_tile_f32 *t, int r, __m512 v0, __m512 v1)
+/* n: channels left from this vector's first one on. */
+static inline void store16(const struct qc_tile_f32 *t, float *out, __m512 v, int n)
 {
-    __m512 lo = _mm512_set1_ps(t->lo), hi = _mm512_set1_ps(t->hi);
-    float *out = t->out[r];
     /* the operand order lets NaN through, as qc_clamp does */
-    v0 = _mm512_min_ps(hi, _mm512_max_ps(lo, v0));
-    v1 = _mm512_min_ps(hi, _mm512_max_ps(lo, v1));
-    if (t->n_out == QC_NR) {
-        _mm512_storeu_ps(out, v0);
-        _mm512_storeu_ps(out + 16, v1);
+    v = _mm512_max_ps(_mm512_set1_ps(t->lo), v);
+    v = _mm512_min_ps(_mm512_set1_ps(t->hi), v);
+    if (n >= 16) {
+        _mm512_storeu_ps(out, v);
     } else {
-        uint32_t lanes = (1U << t->n_out) - 1;
-        _mm512_mask_storeu_ps(out, (__mmask16)(lanes & 0xffff), v0);
-        if (t->n_out > 16) {
-            _mm512_mask_storeu_ps(out + 16, (__mmask16)(lanes >> 16), v1);
-        }
+        _mm512_mask_storeu_ps(out, (__mmask16)((1U << n) - 1), v);
     }
 }
 
-#define ACC(r) __m512 a##r = bias0, b##r = bias1;
 #define POINT(r) const float *x##r = t->row[r] + t->tap[tap];
+
+#define ACC(r) __m512 a##r = bias0, b##r = bias1;
 #define STEP(r)                                   \
     {                                             \
         const __m512 x = _mm512_set1_ps(x##r[c]); \
         a##r = _mm512_fmadd_ps(x, w0, a##r);      \
         b##r = _mm512_fmadd_ps(x, w1, b##r);      \
     }
-#define STORE(r) store_row(t, r, a##r, b##r);
+#define STORE(r)                                  \
+    store16(t, t->out[r], a##r, 16);              \
+    store16(t, t->out[r] + 16, b##r, t->n_out - 16);
+
+#define HALF_ACC(r)   __m512 a##r = bias0;
+#define HALF_STEP(r)  a##r = _mm512_fmadd_ps(_mm512_set1_ps(x##r[c]), w0, a##r);
+#define HALF_STORE(r) store16(t, t->out[r], a##r, t->n_out);
 
 #define TILE(n)                                             \
     static void tile_##n(const struct qc_tile_f32 *t)       \
@@ -51,6 +53,22 @@ static inline void store_row(const struct qc_tile_f32 *t, int r, __m512 v0, __m5
             }                                               \
         }                                                   \
         ROWS_##n(STORE)                                     \
+    }                                                       \
+    static void half_##n(const struct qc_tile_f32 *t)       \
+    {                                                       \
+        const __m512 bias0 = _mm512_loadu_ps(t->bias);      \
+        const float *w = t->weights;                        \
+        const ptrdiff_t channels = t->channels;             \
+        ROWS_##n(HALF_ACC)                                  \
+        for (int tap = 0; tap < t->n_taps; tap++) {         \
+            ROWS_##n(POINT)                                 \
+            for (ptrdiff_t c = 0; c < channels; c++) {      \
+                const __m512 w0 = _mm512_loadu_ps(w);       \
+                w += QC_NR;                                 \
+                ROWS_##n(HALF_STEP)                         \
+            }                                               \
+        }                                                   \
+        ROWS_##n(HALF_STORE)                                \
     }
 
 TILE(1)
@@ -68,9 +86,10 @@ TILE(12)
 
 void qc_tile_f32__avx512(const struct qc_tile_f32 *t)
 {
-    static qc_tile_f32_fn *const by_rows[QC_MAX_ROWS] = {
-        tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
-        tile_7, tile_8, tile_9, tile_10, tile_11, tile_12,
-    };
-    by_rows[t->n_rows - 1](t);
+    static qc_tile_f32_fn *const by_rows[2][QC_MAX_ROWS] = {
+        {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6, tile_7, tile_8, tile_9, tile_10, tile_11,
+         tile_12},
+        {half_1, half_2, half_3, half_4, half_5, half_6, half_7, half_8, half_9, half_10, half_11,
+         half_12}};
+    by_rows[t->n_out <= 16][t->n_rows - 1](t);
 }

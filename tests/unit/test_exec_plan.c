@@ -211,11 +211,33 @@ START_TEST(qc_exec_zero_point__8_bit_value__is_found_through_pools)
 }
 END_TEST
 
+START_TEST(qc_view_nhwc_strides__few_channels__stay_together)
+{
+    static const struct {
+        int channels, f32, u8;
+    } want[] = {{1, 1, 4},    {3, 3, 4},    {4, 4, 4},     {5, 16, 16},
+                {16, 16, 16}, {17, 32, 32}, {33, 48, 64},  {96, 96, 128}};
+    const int pad[4] = {0, 1, 2, 3};
+    for (size_t i = 0; i < QD_COUNT_OF(want); i++) {
+        size_t lead = 0, size = 0;
+        struct qc_view v = {.dtype = QC_F32, .shape = SHAPE4(1, want[i].channels, 5, 7)};
+        qc_view_nhwc_strides(&v, pad, &lead, &size);
+        ck_assert_int_eq(v.pixel_stride, want[i].f32);
+        ck_assert_int_eq(v.row_stride, 11 * want[i].f32);
+        ck_assert_uint_eq(size, sizeof(float) * 7 * 11 * (size_t)want[i].f32);
+        v.dtype = QC_U8;
+        qc_view_nhwc_strides(&v, pad, &lead, &size);
+        ck_assert_int_eq(v.pixel_stride, want[i].u8);
+        ck_assert_uint_eq(lead, (size_t)want[i].u8);
+    }
+}
+END_TEST
+
 START_TEST(qc_view_fill_border__u8__writes_the_border_alone)
 {
     const int pad[4] = {1, 2, 3, 4};
     size_t lead = 0, size = 0;
-    struct qc_view v = {.dtype = QC_U8, .shape = SHAPE4(2, 3, 2, 2)};
+    struct qc_view v = {.dtype = QC_U8, .shape = SHAPE4(2, 33, 2, 2)};
     qc_view_nhwc_strides(&v, pad, &lead, &size);
     ck_assert_int_eq(v.pixel_stride, 64);
     ck_assert_uint_eq(size, 2 * 6 * 8 * 64);
@@ -241,6 +263,7 @@ Suite *test_exec_plan_suite(void)
     tcase_add_loop_test(c, qc_exec_build__random_graph__equals_node_by_node, 0, 40);
     tcase_add_test(c, qc_exec_build__input_that_is_quantized_alone__stays_plain_same_result);
     tcase_add_test(c, qc_exec_zero_point__8_bit_value__is_found_through_pools);
+    tcase_add_test(c, qc_view_nhwc_strides__few_channels__stay_together);
     tcase_add_test(c, qc_view_fill_border__u8__writes_the_border_alone);
     tcase_add_loop_test(c, qc_exec_build__hostile_pads__are_refused, 0, 6);
     suite_add_tcase(suite, c);
