@@ -13,7 +13,8 @@ struct int_conv {
     int tile_taps, tile_channels; /* as the tiles see them; channels in fours */
     int32_t *tap;
     int8_t *packed;
-    int16_t *taps; /* depthwise: [n_taps][padded] */
+    int16_t *taps;  /* depthwise: [n_taps][padded] */
+    int8_t *quads;  /* the same by qc_pack_quads; NULL: they do not fit */
     int32_t *bias;
     float *multiplier;
     int32_t *w_zero_point; /* as bias; NULL: none, or depthwise */
@@ -131,6 +132,7 @@ static void run_depthwise(const struct qc_step *step, const struct int_conv *c,
                                          .channels = c->group,
                                          .channels_padded = c->padded,
                                          .weights = c->taps,
+                                         .quads = c->quads,
                                          .bias = c->bias,
                                          .multiplier = c->multiplier,
                                          .y_zero_point = c->out.y.zero_point,
@@ -199,8 +201,13 @@ static enum qd_code q_conv_merge(const struct qc_prepare *p, struct int_conv *c,
     return qc_window_taps(p, &c->window, x, merged, &c->tap, err);
 }
 
-static void pack_depthwise(struct int_conv *c, const struct qc_unit_weights *u)
+static enum qd_code pack_depthwise(struct qd_arena *arena, struct int_conv *c,
+                                   const struct qc_unit_weights *u, struct qd_error *err)
 {
+    size_t n = (size_t)c->n_taps * (size_t)c->padded;
+    int8_t *quads = NULL;
+    QD_TRY(qd_arena_array(arena, n, sizeof(int16_t), &c->taps, err));
+    QD_TRY(qd_arena_array(arena, qc_packed_quads(c->n_taps, c->padded), 1, &quads, err));
     for (size_t o = 0; o < (size_t)c->group; o++) {
         for (size_t t = 0; t < u->depth; t++) {
             int zero_point = u->zero_point != NULL ? u->zero_point[o] : 0;
@@ -209,6 +216,8 @@ static void pack_depthwise(struct int_conv *c, const struct qc_unit_weights *u)
         c->bias[o] = u->bias[o];
         c->multiplier[o] = u->multiplier[o];
     }
+    c->quads = qc_pack_quads(c->taps, c->n_taps, c->padded, quads) ? quads : NULL;
+    return QD_OK;
 }
 
 static void pack_groups(struct int_conv *c, const struct qc_unit_weights *u)
@@ -247,10 +256,7 @@ enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
     QD_TRY(qc_unit_weights(p, p->in[3].data, (int)w[0], (size_t)(w[1] * c->n_taps), &u, err));
     size_t lanes =
         c->depthwise ? (size_t)c->padded : (size_t)c->group * (size_t)c->panels * QC_NR;
-    if (c->depthwise) {
-        QD_TRY(
-            qd_arena_array(p->arena, (size_t)c->n_taps * lanes, sizeof(int16_t), &c->taps, err));
-    } else {
+    if (!c->depthwise) {
         QD_TRY(qd_arena_array(p->arena, lanes / QC_NR, qc_packed_panel_s8(c->n_taps, c->channels),
                               &c->packed, err));
     }
@@ -260,7 +266,11 @@ enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
     QD_TRY(q_conv_merge(p, c, c->w_zero_point != NULL, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->bias, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(float), &c->multiplier, err));
-    (c->depthwise ? pack_depthwise : pack_groups)(c, &u);
+    if (c->depthwise) {
+        QD_TRY(pack_depthwise(p->arena, c, &u, err));
+    } else {
+        pack_groups(c, &u);
+    }
     step->params = c;
     step->run = q_conv_run;
     return QD_OK;

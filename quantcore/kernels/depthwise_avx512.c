@@ -25,7 +25,7 @@ static inline void store_f32(float *out, __mmask16 lanes, __m512 y, float lo, fl
 #define STORE(r) store_f32(d->out + (i + r) * d->out_step + c, lanes, a##r, d->lo, d->hi);
 
 #define SEGMENT(n)                                                                               \
-    static inline void segment_f32_##n(const struct qc_depthwise_f32 *d, int i, int c,           \
+    static void segment_f32_##n(const struct qc_depthwise_f32 *d, int i, int c,           \
                                        __mmask16 lanes)                                          \
     {                                                                                            \
         const __m512 bias = _mm512_loadu_ps(d->bias + c);                                        \
@@ -41,6 +41,12 @@ static inline void store_f32(float *out, __mmask16 lanes, __m512 y, float lo, fl
     }
 
 SEGMENT(1)
+SEGMENT(2)
+SEGMENT(3)
+SEGMENT(4)
+SEGMENT(5)
+SEGMENT(6)
+SEGMENT(7)
 SEGMENT(8)
 
 #undef ACC
@@ -49,16 +55,20 @@ SEGMENT(8)
 #undef STORE
 #undef SEGMENT
 
+/* 14 pixels are two segments of 7, not one of 8 and six of 1. */
 void qc_depthwise_f32__avx512(const struct qc_depthwise_f32 *d)
 {
+    static void (*const by_pixels[PIXELS])(const struct qc_depthwise_f32 *, int, int,
+                                           __mmask16) = {
+        segment_f32_1, segment_f32_2, segment_f32_3, segment_f32_4,
+        segment_f32_5, segment_f32_6, segment_f32_7, segment_f32_8,
+    };
+    int n = (d->n_pixels + PIXELS - 1) / PIXELS;
     for (int c = 0; c < d->channels; c += LANES) {
         __mmask16 lanes = lanes_of(d->channels - c);
-        int i = 0;
-        for (; i + PIXELS <= d->n_pixels; i += PIXELS) {
-            segment_f32_8(d, i, c, lanes);
-        }
-        for (; i < d->n_pixels; i++) {
-            segment_f32_1(d, i, c, lanes);
+        for (int k = 0; k < n; k++) {
+            int first = k * d->n_pixels / n, end = (k + 1) * d->n_pixels / n;
+            by_pixels[end - first - 1](d, first, c, lanes);
         }
     }
 }
@@ -90,8 +100,7 @@ static inline void store_s8(const struct qc_depthwise_s8 *d, int64_t at, int c, 
 #define STORE(r) store_s8(d, (i + r) * d->out_step + c, c, lanes, a##r);
 
 #define SEGMENT(n)                                                                               \
-    static inline void segment_s8_##n(const struct qc_depthwise_s8 *d, int i, int c,             \
-                                      __mmask16 lanes)                                           \
+    static void segment_s8_##n(const struct qc_depthwise_s8 *d, int i, int c, __mmask16 lanes)   \
     {                                                                                            \
         const __m512i bias = _mm512_loadu_si512(d->bias + c);                                    \
         const int16_t *weights = d->weights + c;                                                 \
@@ -106,15 +115,37 @@ static inline void store_s8(const struct qc_depthwise_s8 *d, int64_t at, int c, 
     }
 
 SEGMENT(1)
+SEGMENT(2)
+SEGMENT(3)
+SEGMENT(4)
+SEGMENT(5)
+SEGMENT(6)
+SEGMENT(7)
 SEGMENT(8)
+
+static void depthwise_segments(const struct qc_depthwise_s8 *d)
+{
+    static void (*const by_pixels[PIXELS])(const struct qc_depthwise_s8 *, int, int,
+                                           __mmask16) = {
+        segment_s8_1, segment_s8_2, segment_s8_3, segment_s8_4,
+        segment_s8_5, segment_s8_6, segment_s8_7, segment_s8_8,
+    };
+    int n = (d->n_pixels + PIXELS - 1) / PIXELS;
+    for (int c = 0; c < d->channels; c += LANES) {
+        __mmask16 lanes = lanes_of(d->channels - c);
+        for (int k = 0; k < n; k++) {
+            int first = k * d->n_pixels / n, end = (k + 1) * d->n_pixels / n;
+            by_pixels[end - first - 1](d, first, c, lanes);
+        }
+    }
+}
 
 /* ---- weights of eight bits: four taps a multiply-add ----------------------------------------
  * The bytes of four taps are interleaved within 128-bit lanes, which leaves quad k with channels
  * 16 lane + 4 k + 0..3: weights, bias and multiplier are brought into that order, and packing the
  * results brings them back. */
 struct quads {
-    const int8_t
-        *w; /* of this segment of 64 channels: a row of QC_DEPTHWISE_QUAD bytes a group */
+    const int8_t *w; /* of these 64 channels: 256 bytes a group of four taps */
     __m512i bias[4];
     __m512 multiplier[4];
     __m512 hi;
@@ -182,35 +213,19 @@ static inline void quads_pixel(const struct qc_depthwise_s8 *d, const struct qua
     __m512i a0 = q->bias[0], a1 = q->bias[1], a2 = q->bias[2], a3 = q->bias[3];
     const ptrdiff_t group = (ptrdiff_t)d->channels_padded * 4;
     const int8_t *w = q->w;
-    int t = 0;
-    for (; t + 4 <= d->n_taps; t += 4, w += group) {
+    const int last = d->n_taps - 1;
+    for (int t = 0; t <= last; t += 4, w += group) {
+        /* a missing tap has weight 0: the last one takes its place */
         __m512i x0 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t]);
-        __m512i x1 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t + 1]);
-        __m512i x2 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t + 2]);
-        __m512i x3 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t + 3]);
+        __m512i x1 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t + 1 < last ? t + 1 : last]);
+        __m512i x2 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t + 2 < last ? t + 2 : last]);
+        __m512i x3 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t + 3 < last ? t + 3 : last]);
         __m512i l01 = _mm512_unpacklo_epi8(x0, x1), l23 = _mm512_unpacklo_epi8(x2, x3);
         __m512i h01 = _mm512_unpackhi_epi8(x0, x1), h23 = _mm512_unpackhi_epi8(x2, x3);
         QUAD(0, _mm512_unpacklo_epi16(l01, l23))
         QUAD(1, _mm512_unpackhi_epi16(l01, l23))
         QUAD(2, _mm512_unpacklo_epi16(h01, h23))
         QUAD(3, _mm512_unpackhi_epi16(h01, h23))
-    }
-    for (int byte = 0; t < d->n_taps; t++, byte++) { /* the last taps, one by one */
-        /* quad 0: each byte of the first four of a lane at place `byte` of its 32 bits */
-        __m512i x = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t]);
-        __m512i one = _mm512_set_epi32(3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1, 0);
-        __m512i none = _mm512_set1_epi32((int32_t)0x80808080);
-        __m512i keep = _mm512_set1_epi32((int32_t)(0xffU << (8 * byte)));
-        __m512i at = _mm512_sllv_epi32(one, _mm512_set1_epi32(8 * byte));
-        __m512i four = _mm512_sllv_epi32(_mm512_set1_epi32(4), _mm512_set1_epi32(8 * byte));
-        at = _mm512_ternarylogic_epi32(keep, at, none, 0xca);
-        QUAD(0, _mm512_shuffle_epi8(x, at))
-        at = _mm512_add_epi32(at, four);
-        QUAD(1, _mm512_shuffle_epi8(x, at))
-        at = _mm512_add_epi32(at, four);
-        QUAD(2, _mm512_shuffle_epi8(x, at))
-        at = _mm512_add_epi32(at, four);
-        QUAD(3, _mm512_shuffle_epi8(x, at))
     }
     quads_store(q, out, a0, a1, a2, a3);
 }
@@ -226,20 +241,14 @@ static void depthwise_quads(const struct qc_depthwise_s8 *d)
     }
 }
 
+/* Few channels would leave most lanes of the quads empty. */
+enum { QUADS_FROM = 33 };
+
 void qc_depthwise_s8__avx512(const struct qc_depthwise_s8 *d)
 {
-    if (d->quads != NULL && d->out_u8 != NULL) {
+    if (d->quads != NULL && d->out_u8 != NULL && d->channels >= QUADS_FROM) {
         depthwise_quads(d);
-        return;
-    }
-    for (int c = 0; c < d->channels; c += LANES) {
-        __mmask16 lanes = lanes_of(d->channels - c);
-        int i = 0;
-        for (; i + PIXELS <= d->n_pixels; i += PIXELS) {
-            segment_s8_8(d, i, c, lanes);
-        }
-        for (; i < d->n_pixels; i++) {
-            segment_s8_1(d, i, c, lanes);
-        }
+    } else {
+        depthwise_segments(d);
     }
 }
