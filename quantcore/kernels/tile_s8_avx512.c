@@ -9,27 +9,62 @@
 /* What storing needs, loaded once a tile. */
 struct finish {
     __m512 multiplier[2];
-    __m512 lo, hi;
-    __m512i zero_point;
+    __m512 lo, hi; /* u8: hi alone */
+    __m512i zero_point, y_min, y_max, order;
     __mmask32 lanes;
 };
 
 static inline void finish_init(struct finish *f, const struct qc_tile_s8 *t)
 {
-    bool u8 = t->out_u8 != NULL;
     f->multiplier[0] = _mm512_loadu_ps(t->multiplier);
     f->multiplier[1] = _mm512_loadu_ps(t->multiplier + 16);
-    f->lo = _mm512_set1_ps(u8 ? (float)(t->y_min - t->y_zero_point) : t->lo);
-    f->hi = _mm512_set1_ps(u8 ? (float)(t->y_max - t->y_zero_point) : t->hi);
-    f->zero_point = _mm512_set1_epi32(t->y_zero_point);
+    f->lo = _mm512_set1_ps(t->lo);
+    f->hi = _mm512_set1_ps(t->out_u8 != NULL ? (float)(t->y_max - t->y_zero_point) : t->hi);
+    f->zero_point = _mm512_set1_epi16((int16_t)t->y_zero_point);
+    f->y_min = _mm512_set1_epi8((char)t->y_min);
+    f->y_max = _mm512_set1_epi8((char)t->y_max);
+    f->order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     f->lanes = t->n_out == QC_NR ? UINT32_MAX : (1U << t->n_out) - 1;
 }
 
-static inline __m128i requantize(const struct finish *f, int half, __m512i acc)
+static inline __m512i to_steps(__m512i acc, __m512 multiplier, __m512 hi)
 {
-    __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), f->multiplier[half]);
-    y = _mm512_min_ps(_mm512_max_ps(y, f->lo), f->hi);
-    return _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(y), f->zero_point));
+    __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
+    return _mm512_cvtps_epi32(_mm512_min_ps(y, hi));
+}
+
+/* A row's codes as saturated 16 bits, four channels of v0 and four of v1 in each 128. Below y_min
+ * the conversion and the packing saturate; above y_max the minimum comes first, because an f32
+ * beyond 2^31 would become the smallest integer. */
+static inline __m512i requantize(const struct finish *f, __m512i v0, __m512i v1)
+{
+    __m512i y = _mm512_packs_epi32(to_steps(v0, f->multiplier[0], f->hi),
+                                   to_steps(v1, f->multiplier[1], f->hi));
+    return _mm512_adds_epi16(y, f->zero_point);
+}
+
+static inline void store_codes(const struct finish *f, uint8_t *out, __m256i codes)
+{
+    if (f->lanes == UINT32_MAX) {
+        _mm256_storeu_si256((__m256i *)(void *)out, codes);
+    } else {
+        _mm256_mask_storeu_epi8(out, f->lanes, codes);
+    }
+}
+
+/* Two rows at once: packing leaves in each 128 bits a dword of v0 and one of v1 of the first row, then
+ * of the second; `order` sorts them. */
+static inline void store_u8(const struct qc_tile_s8 *t, const struct finish *f,
+                            const __m512i *rows, int n)
+{
+    for (int r = 0; r < n; r += 2) {
+        int second = r + 1 < n ? r + 1 : r;
+        __m512i y = _mm512_packus_epi16(rows[r], rows[second]);
+        y = _mm512_min_epu8(_mm512_max_epu8(y, f->y_min), f->y_max);
+        y = _mm512_permutexvar_epi32(f->order, y);
+        store_codes(f, t->out_u8[r], _mm512_castsi512_si256(y));
+        store_codes(f, t->out_u8[second], _mm512_extracti64x4_epi64(y, 1));
+    }
 }
 
 static inline __m512 dequantize(const struct finish *f, int half, __m512i acc)
@@ -38,22 +73,13 @@ static inline __m512 dequantize(const struct finish *f, int half, __m512i acc)
     return _mm512_min_ps(f->hi, _mm512_max_ps(f->lo, y));
 }
 
-static inline void store_row(const struct qc_tile_s8 *t, const struct finish *f, int r,
+static inline void store_f32(const struct qc_tile_s8 *t, const struct finish *f, int r,
                              __m512i v0, __m512i v1)
 {
-    if (t->out_u8 != NULL) {
-        __m256i q = _mm256_set_m128i(requantize(f, 1, v1), requantize(f, 0, v0));
-        if (f->lanes == UINT32_MAX) {
-            _mm256_storeu_si256((__m256i *)(void *)t->out_u8[r], q);
-        } else {
-            _mm256_mask_storeu_epi8(t->out_u8[r], f->lanes, q);
-        }
-    } else {
-        float *out = t->out_f32[r];
-        _mm512_mask_storeu_ps(out, (__mmask16)(f->lanes & 0xffff), dequantize(f, 0, v0));
-        if (t->n_out > 16) {
-            _mm512_mask_storeu_ps(out + 16, (__mmask16)(f->lanes >> 16), dequantize(f, 1, v1));
-        }
+    float *out = t->out_f32[r];
+    _mm512_mask_storeu_ps(out, (__mmask16)(f->lanes & 0xffff), dequantize(f, 0, v0));
+    if (t->n_out > 16) {
+        _mm512_mask_storeu_ps(out + 16, (__mmask16)(f->lanes >> 16), dequantize(f, 1, v1));
     }
 }
 
@@ -74,7 +100,8 @@ static inline __m512i broadcast4(const uint8_t *x)
         KEEP_ZMM(a##r)                            \
         KEEP_ZMM(b##r)                            \
     }
-#define STORE(r) store_row(t, &f, r, a##r, b##r);
+#define CODES(r) requantize(&f, a##r, b##r),
+#define STORE(r) store_f32(t, &f, r, a##r, b##r);
 /* The weights' zero points, once a tile: acc -= zero_point * sum of the row's inputs. */
 #define OFFSET(r)                                                  \
     {                                                              \
@@ -83,14 +110,15 @@ static inline __m512i broadcast4(const uint8_t *x)
         b##r = _mm512_sub_epi32(b##r, _mm512_mullo_epi32(z1, sum)); \
     }
 
-/* A panel of at most 16 channels. Its store repeats the first half: no lane of it is written. */
+/* A panel of at most 16 channels: no lane of the second half is written. */
 #define HALF_ACC(r) __m512i a##r = bias0;
 #define HALF_STEP(r)                                             \
     {                                                            \
         a##r = _mm512_dpbusd_epi32(a##r, broadcast4(x##r + c), w0); \
         KEEP_ZMM(a##r)                                           \
     }
-#define HALF_STORE(r)  store_row(t, &f, r, a##r, a##r);
+#define HALF_CODES(r) requantize(&f, a##r, a##r),
+#define HALF_STORE(r) store_f32(t, &f, r, a##r, a##r);
 #define HALF_OFFSET(r)                                           \
     a##r = _mm512_sub_epi32(a##r, _mm512_mullo_epi32(z0, _mm512_set1_epi32(t->row_sum[r])));
 
@@ -118,7 +146,12 @@ static inline __m512i broadcast4(const uint8_t *x)
         }                                                      \
         struct finish f;                                       \
         finish_init(&f, t);                                    \
-        ROWS_##n(STORE)                                        \
+        if (t->out_u8 != NULL) {                               \
+            const __m512i codes[] = {ROWS_##n(CODES)};             \
+            store_u8(t, &f, codes, n);                         \
+        } else {                                               \
+            ROWS_##n(STORE)                                    \
+        }                                                      \
     }                                                          \
     static void half_##n(const struct qc_tile_s8 *t)           \
     {                                                          \
@@ -140,7 +173,12 @@ static inline __m512i broadcast4(const uint8_t *x)
         }                                                      \
         struct finish f;                                       \
         finish_init(&f, t);                                    \
-        ROWS_##n(HALF_STORE)                                   \
+        if (t->out_u8 != NULL) {                               \
+            const __m512i codes[] = {ROWS_##n(HALF_CODES)};        \
+            store_u8(t, &f, codes, n);                         \
+        } else {                                               \
+            ROWS_##n(HALF_STORE)                               \
+        }                                                      \
     }
 
 TILE(1)
