@@ -12,6 +12,7 @@ struct pool {
     int64_t xs[QC_MAX_RANK], ys[QC_MAX_RANK];
     enum qc_dtype dtype;
     bool average, include_pad;
+    bool by_rows; /* max_row */
     bool clamp;
     float lo, hi;
 };
@@ -127,19 +128,55 @@ static void pool_pixel(const struct qc_step *step, const struct pool *p, const c
     }
 }
 
+/* A row of a maximum over dense channels: first down the columns, whole rows at a time, then along
+ * the row: 3x3 taps are two long passes and two short ones a pixel, not eight. */
+static void max_row(const struct qc_step *step, const struct pool *p, const char *image,
+                    int64_t oh, char *y, char *columns)
+{
+    int64_t size = (int64_t)qc_dtype_size(p->dtype), n = p->in.dim[3] * p->xs[3];
+    int64_t h0, hb, he, w0, wb, we;
+    clip_window(p, 0, oh, &h0, &hb, &he);
+    for (int64_t h = hb; h < he; h++) {
+        const char *x = image + (h0 + h * p->window.dilation[0]) * p->xs[2] * size;
+        if (h == hb) {
+            memcpy(columns, x, (size_t)(n * size));
+        } else if (p->dtype == QC_F32) {
+            step->kernels->max_f32((const void *)x, (void *)columns, (size_t)n);
+        } else {
+            step->kernels->max_u8((const void *)x, (void *)columns, (size_t)n);
+        }
+    }
+    for (int64_t ow = 0; ow < p->out.dim[3]; ow++, y += p->ys[3] * size) {
+        clip_window(p, 1, ow, &w0, &wb, &we);
+        for (int64_t w = wb; w < we; w++) {
+            const char *x = columns + (w0 + w * p->window.dilation[1]) * p->xs[3] * size;
+            if (w == wb) {
+                tap_first(p, x, y);
+            } else {
+                tap_more(step, p, x, y);
+            }
+        }
+        if (p->clamp) {
+            pool_finish(p, (float *)(void *)y, 1);
+        }
+    }
+}
+
 static void pool_run(const struct qc_step *step, const struct qc_view *in,
                      const struct qc_view *out, void *scratch)
 {
-    (void)scratch;
     const struct pool *p = step->params;
     int64_t size = (int64_t)qc_dtype_size(p->dtype);
     for (int64_t n = 0; n < p->out.dim[0]; n++) {
         const char *image = (const char *)in[0].data + n * p->xs[0] * size;
         for (int64_t h = 0; h < p->out.dim[2]; h++) {
+            char *y = (char *)out[0].data + (n * p->ys[0] + h * p->ys[2]) * size;
+            if (p->by_rows) {
+                max_row(step, p, image, h, y, scratch);
+                continue;
+            }
             for (int64_t w = 0; w < p->out.dim[3]; w++) {
-                char *y =
-                    (char *)out[0].data + (n * p->ys[0] + h * p->ys[2] + w * p->ys[3]) * size;
-                pool_pixel(step, p, image, h, w, y);
+                pool_pixel(step, p, image, h, w, y + w * p->ys[3] * size);
             }
         }
     }
@@ -213,6 +250,12 @@ static enum qd_code pool_windowed(const struct qc_prepare *p, struct qc_step *st
                       &pool->window);
     if (!pool_window_fits(pool)) {
         return qc_prepare_refuse(p, err, "a window lies outside the input");
+    }
+    if (!average && pool->dtype != QC_S8 && p->in[0].layout == QC_NHWC &&
+        pool->window.kernel[0] > 1) {
+        pool->by_rows = true;
+        step->scratch_size =
+            (size_t)(pool->in.dim[3] * pool->xs[3]) * qc_dtype_size(pool->dtype);
     }
     pool->include_pad = qc_node_int(p->node, "count_include_pad", 0) != 0;
     return QD_OK;

@@ -38,13 +38,63 @@ struct box {
     uint64_t value; /* bits, in the element's size */
 };
 
-static void clamp_dense(const struct qc_step *step, const struct qc_clamp *clamp,
-                        const struct qc_view *out)
+struct whole {
+    const struct qc_step *step;
+    const struct qc_clamp *clamp;
+    char *data;
+    size_t size;
+    const void *value;
+};
+
+static void clamp_elements(const struct qc_nd *nd, const int64_t *off, void *ctx)
 {
-    if (clamp->present) {
-        step->kernels->clamp_f32(out->data, clamp->lo, clamp->hi, out->data,
-                                 qc_shape_elements(&out->shape));
+    const struct whole *w = ctx;
+    int64_t n = nd->dim[nd->rank - 1], stride = nd->stride[0][nd->rank - 1];
+    float *y = (float *)(void *)w->data + off[0];
+    int64_t runs = stride == 1 ? 1 : n;
+    for (int64_t i = 0; i < runs; i++, y += stride) {
+        w->step->kernels->clamp_f32(y, w->clamp->lo, w->clamp->hi, y, (size_t)(n / runs));
     }
+}
+
+static void clamp_all(const struct qc_step *step, const struct qc_clamp *clamp,
+                      const struct qc_view *out)
+{
+    struct whole w = {.step = step, .clamp = clamp, .data = out->data};
+    struct qc_nd nd;
+    if (clamp->present) {
+        qc_nd_init(&nd, &out->shape, 1, &out);
+        qc_nd_walk(&nd, clamp_elements, &w);
+    }
+}
+
+static void fill_elements(const struct qc_nd *nd, const int64_t *off, void *ctx)
+{
+    const struct whole *w = ctx;
+    int64_t n = nd->dim[nd->rank - 1];
+    int64_t step = nd->stride[0][nd->rank - 1] * (int64_t)w->size;
+    char *y = w->data + off[0] * (int64_t)w->size;
+    if (step == 1) {
+        memset(y, *(const uint8_t *)w->value, (size_t)n);
+    } else if (w->size == sizeof(uint32_t)) {
+        uint32_t value;
+        memcpy(&value, w->value, sizeof(value));
+        for (int64_t i = 0; i < n; i++, y += step) {
+            *(uint32_t *)(void *)y = value;
+        }
+    } else {
+        for (int64_t i = 0; i < n; i++, y += step) {
+            memcpy(y, w->value, w->size);
+        }
+    }
+}
+
+static void fill_all(const uint64_t *value, const struct qc_view *out)
+{
+    struct whole w = {.data = out->data, .size = qc_dtype_size(out->dtype), .value = value};
+    struct qc_nd nd;
+    qc_nd_init(&nd, &out->shape, 1, &out);
+    qc_nd_walk(&nd, fill_elements, &w);
 }
 
 static void box_run(const struct qc_step *step, const struct qc_view *in,
@@ -52,12 +102,12 @@ static void box_run(const struct qc_step *step, const struct qc_view *in,
 {
     (void)scratch;
     const struct box *b = step->params;
-    size_t size = qc_dtype_size(out[0].dtype), n = qc_shape_elements(&out[0].shape);
-    for (size_t i = 0; b->fill && i < n; i++) {
-        memcpy((char *)out[0].data + i * size, &b->value, size);
+    size_t size = qc_dtype_size(out[0].dtype);
+    if (b->fill) {
+        fill_all(&b->value, &out[0]);
     }
     qc_nd_copy(&b->nd, size, (const char *)in[0].data + b->from, (char *)out[0].data + b->to);
-    clamp_dense(step, &b->clamp, &out[0]);
+    clamp_all(step, &b->clamp, &out[0]);
 }
 
 static int64_t limit(int64_t x, int64_t lo, int64_t hi)
@@ -117,7 +167,7 @@ enum qd_code qc_prepare_slice(const struct qc_prepare *p, struct qc_step *step,
         xs[axis] = y->shape.dim[axis] > 1 ? xs[axis] * by : xs[axis];
     }
     const int64_t *strides[2] = {xs, ys};
-    qc_nd_init_strides(&b->nd, &y->shape, 2, strides, false);
+    qc_nd_init_strides(&b->nd, &y->shape, 2, strides, y->layout == QC_NHWC);
     b->clamp = p->node->clamp;
     step->params = b;
     step->run = box_run;
@@ -128,6 +178,7 @@ enum qd_code qc_prepare_slice(const struct qc_prepare *p, struct qc_step *step,
 
 struct mirror {
     int64_t *offset[QC_MAX_RANK]; /* [out dim] element offset into the input */
+    int64_t to_stride[QC_MAX_RANK];
     struct qc_clamp clamp;
 };
 
@@ -140,17 +191,18 @@ static void mirror_run(const struct qc_step *step, const struct qc_view *in,
     size_t size = qc_dtype_size(out[0].dtype), n = qc_shape_elements(&out[0].shape);
     int64_t index[QC_MAX_RANK] = {0};
     for (size_t i = 0; i < n; i++) {
-        int64_t from = 0;
+        int64_t from = 0, to = 0;
         for (int d = 0; d < rank; d++) {
             from += m->offset[d][index[d]];
+            to += m->to_stride[d] * index[d];
         }
-        memcpy((char *)out[0].data + i * size, (const char *)in[0].data + from * (int64_t)size,
-               size);
+        memcpy((char *)out[0].data + to * (int64_t)size,
+               (const char *)in[0].data + from * (int64_t)size, size);
         for (int d = rank - 1; d >= 0 && ++index[d] == out[0].shape.dim[d]; d--) {
             index[d] = 0;
         }
     }
-    clamp_dense(step, &m->clamp, &out[0]);
+    clamp_all(step, &m->clamp, &out[0]);
 }
 
 static int64_t mirror_index(int64_t i, int64_t dim, bool reflect)
@@ -174,6 +226,7 @@ static enum qd_code prepare_mirror(const struct qc_prepare *p, const int64_t *pa
     struct mirror *m;
     QD_TRY(qd_arena_alloc(p->arena, sizeof(*m), &m, err));
     qc_view_strides(&p->in[0], xs);
+    qc_view_strides(&p->out[0], m->to_stride);
     for (int d = 0; d < x->rank; d++) {
         if (x->dim[d] == 0) {
             return qc_prepare_refuse(p, err, "nothing to mirror in an empty dim");
@@ -219,7 +272,7 @@ static enum qd_code prepare_fill(const struct qc_prepare *p, const int64_t *pads
         }
     }
     const int64_t *strides[2] = {xs, ys};
-    qc_nd_init_strides(&b->nd, &inside, 2, strides, false);
+    qc_nd_init_strides(&b->nd, &inside, 2, strides, y->layout == QC_NHWC);
     b->fill = true;
     b->clamp = p->node->clamp;
     step->params = b;
