@@ -35,17 +35,15 @@ bool qc_pixels_next(const struct qc_pixels *p, struct qc_block *b)
     for (int i = 0; i <= b->n_tiles; i++) {
         b->tile[i] = (int)((tile + i) * p->n_pixels / p->n_tiles - first);
     }
-    int64_t ow = first % p->width, oh = first / p->width % p->height;
-    int64_t image = first / p->width / p->height;
-    for (int i = 0; i < b->tile[b->n_tiles]; i++) {
-        b->in[i] = image * p->in_image + oh * p->in_row + ow * p->in_pixel;
-        b->out[i] = image * p->out_image + oh * p->out_row + ow * p->out_pixel;
-        if (++ow == p->width) {
-            ow = 0;
-            if (++oh == p->height) {
-                oh = 0;
-                image++;
-            }
+    for (int i = 0, n = b->tile[b->n_tiles]; i < n;) { /* a row of the output or its part */
+        int64_t pixel = first + i, ow = pixel % p->width, oh = pixel / p->width % p->height;
+        int64_t image = pixel / p->width / p->height;
+        int64_t in = image * p->in_image + oh * p->in_row + ow * p->in_pixel;
+        int64_t out = image * p->out_image + oh * p->out_row + ow * p->out_pixel;
+        int end = p->width - ow < n - i ? i + (int)(p->width - ow) : n;
+        for (; i < end; i++, in += p->in_pixel, out += p->out_pixel) {
+            b->in[i] = in;
+            b->out[i] = out;
         }
     }
     return true;

@@ -57,6 +57,7 @@ static inline void store_codes(const struct finish *f, uint8_t *out, __m256i cod
 static inline void store_u8(const struct qc_tile_s8 *t, const struct finish *f,
                             const __m512i *rows, int n)
 {
+#pragma GCC unroll 6
     for (int r = 0; r < n; r += 2) {
         int second = r + 1 < n ? r + 1 : r;
         __m512i y = _mm512_packus_epi16(rows[r], rows[second]);
