@@ -15,6 +15,8 @@ struct int_conv {
     int8_t *packed;
     int16_t *taps;  /* depthwise: [n_taps][padded] */
     int8_t *quads;  /* the same by qc_pack_quads; NULL: they do not fit */
+    int32_t *quad_tap;
+    bool columns;   /* the quads are columns of 3 x 3 */
     int32_t *bias;
     float *multiplier;
     int32_t *w_zero_point; /* as bias; NULL: none, or depthwise */
@@ -133,6 +135,9 @@ static void run_depthwise(const struct qc_step *step, const struct int_conv *c,
                                          .channels_padded = c->padded,
                                          .weights = c->taps,
                                          .quads = c->quads,
+                                         .quad_tap = c->quad_tap,
+                                         .n_quads = qc_quads(c->n_taps),
+                                         .column_step = c->columns ? c->tap[1] - c->tap[0] : 0,
                                          .bias = c->bias,
                                          .multiplier = c->multiplier,
                                          .y_zero_point = c->out.y.zero_point,
@@ -201,13 +206,31 @@ static enum qd_code q_conv_merge(const struct qc_prepare *p, struct int_conv *c,
     return qc_window_taps(p, &c->window, x, merged, &c->tap, err);
 }
 
+static enum qd_code pack_quads(struct qd_arena *arena, struct int_conv *c, struct qd_error *err)
+{
+    const struct qc_window *w = &c->window;
+    int n_quads = qc_quads(c->n_taps);
+    int8_t *quads = NULL;
+    int32_t *order = NULL;
+    QD_TRY(qd_arena_array(arena, (size_t)n_quads * 4, sizeof(*order), &order, err));
+    QD_TRY(qd_arena_array(arena, (size_t)n_quads * 4, (size_t)c->padded, &quads, err));
+    c->columns = w->kernel[0] == 3 && w->kernel[1] == 3 &&
+                 (w->stride[1] == w->dilation[1] || w->stride[1] == 2 * w->dilation[1]);
+    qc_quads_order(c->n_taps, c->columns, order);
+    bool fits = qc_pack_quads(c->taps, order, n_quads, c->padded, quads);
+    c->quads = fits ? quads : NULL;
+    for (int i = 0; i < 4 * n_quads; i++) {
+        order[i] = c->tap[order[i] < 0 ? 0 : order[i]];
+    }
+    c->quad_tap = order;
+    return QD_OK;
+}
+
 static enum qd_code pack_depthwise(struct qd_arena *arena, struct int_conv *c,
                                    const struct qc_unit_weights *u, struct qd_error *err)
 {
     size_t n = (size_t)c->n_taps * (size_t)c->padded;
-    int8_t *quads = NULL;
     QD_TRY(qd_arena_array(arena, n, sizeof(int16_t), &c->taps, err));
-    QD_TRY(qd_arena_array(arena, qc_packed_quads(c->n_taps, c->padded), 1, &quads, err));
     for (size_t o = 0; o < (size_t)c->group; o++) {
         for (size_t t = 0; t < u->depth; t++) {
             int zero_point = u->zero_point != NULL ? u->zero_point[o] : 0;
@@ -216,8 +239,7 @@ static enum qd_code pack_depthwise(struct qd_arena *arena, struct int_conv *c,
         c->bias[o] = u->bias[o];
         c->multiplier[o] = u->multiplier[o];
     }
-    c->quads = qc_pack_quads(c->taps, c->n_taps, c->padded, quads) ? quads : NULL;
-    return QD_OK;
+    return pack_quads(arena, c, err);
 }
 
 static void pack_groups(struct int_conv *c, const struct qc_unit_weights *u)

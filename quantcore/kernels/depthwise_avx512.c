@@ -144,9 +144,36 @@ static void depthwise_segments(const struct qc_depthwise_s8 *d)
  * The bytes of four taps are interleaved within 128-bit lanes, which leaves quad k with channels
  * 16 lane + 4 k + 0..3: weights, bias and multiplier are brought into that order, and packing the
  * results brings them back. */
+/* Interleaved bytes of up to four taps, in the order of the quads. */
+struct four {
+    __m512i q0, q1, q2, q3;
+};
+
+static inline struct four interleave(__m512i x0, __m512i x1, __m512i x2, __m512i x3)
+{
+    __m512i l01 = _mm512_unpacklo_epi8(x0, x1), l23 = _mm512_unpacklo_epi8(x2, x3);
+    __m512i h01 = _mm512_unpackhi_epi8(x0, x1), h23 = _mm512_unpackhi_epi8(x2, x3);
+    return (struct four){_mm512_unpacklo_epi16(l01, l23), _mm512_unpackhi_epi16(l01, l23),
+                         _mm512_unpacklo_epi16(h01, h23), _mm512_unpackhi_epi16(h01, h23)};
+}
+
+static inline struct four multiply_add(struct four acc, struct four x, struct four w)
+{
+    return (struct four){
+        _mm512_dpbusd_epi32(acc.q0, x.q0, w.q0), _mm512_dpbusd_epi32(acc.q1, x.q1, w.q1),
+        _mm512_dpbusd_epi32(acc.q2, x.q2, w.q2), _mm512_dpbusd_epi32(acc.q3, x.q3, w.q3)};
+}
+
+static inline struct four load_four(const void *x)
+{
+    const __m512i *v = x;
+    return (struct four){_mm512_loadu_si512(v), _mm512_loadu_si512(v + 1),
+                         _mm512_loadu_si512(v + 2), _mm512_loadu_si512(v + 3)};
+}
+
 struct quads {
     const int8_t *w; /* of these 64 channels: 256 bytes a group of four taps */
-    __m512i bias[4];
+    struct four bias;
     __m512 multiplier[4];
     __m512 hi;
     __m512i zero_point, y_min, y_max;
@@ -170,8 +197,9 @@ static inline void to_quads(const void *natural, __m512i ret[4])
 
 static void quads_init(struct quads *q, const struct qc_depthwise_s8 *d, int c)
 {
-    __m512i multiplier[4];
-    to_quads(d->bias + c, q->bias);
+    __m512i bias[4], multiplier[4];
+    to_quads(d->bias + c, bias);
+    q->bias = (struct four){bias[0], bias[1], bias[2], bias[3]};
     to_quads(d->multiplier + c, multiplier);
     for (int k = 0; k < 4; k++) {
         q->multiplier[k] = _mm512_castsi512_ps(multiplier[k]);
@@ -192,42 +220,88 @@ static inline __m512i quad_round(__m512i acc, __m512 multiplier, __m512 hi)
     return _mm512_cvtps_epi32(_mm512_min_ps(y, hi));
 }
 
-static inline void quads_store(const struct quads *q, uint8_t *out, __m512i a0, __m512i a1,
-                               __m512i a2, __m512i a3)
+static inline void quads_store(const struct quads *q, uint8_t *out, struct four a)
 {
-    __m512i lo = _mm512_packs_epi32(quad_round(a0, q->multiplier[0], q->hi),
-                                    quad_round(a1, q->multiplier[1], q->hi));
-    __m512i hi = _mm512_packs_epi32(quad_round(a2, q->multiplier[2], q->hi),
-                                    quad_round(a3, q->multiplier[3], q->hi));
+    __m512i lo = _mm512_packs_epi32(quad_round(a.q0, q->multiplier[0], q->hi),
+                                    quad_round(a.q1, q->multiplier[1], q->hi));
+    __m512i hi = _mm512_packs_epi32(quad_round(a.q2, q->multiplier[2], q->hi),
+                                    quad_round(a.q3, q->multiplier[3], q->hi));
     __m512i y = _mm512_packus_epi16(_mm512_adds_epi16(lo, q->zero_point),
                                     _mm512_adds_epi16(hi, q->zero_point));
     y = _mm512_min_epu8(_mm512_max_epu8(y, q->y_min), q->y_max);
     _mm512_mask_storeu_epi8(out, q->lanes, y);
 }
 
-#define QUAD(k, x) a##k = _mm512_dpbusd_epi32(a##k, x, _mm512_loadu_si512(w + 64 * (k)));
-
 static inline void quads_pixel(const struct qc_depthwise_s8 *d, const struct quads *q,
                                const uint8_t *in, uint8_t *out)
 {
-    __m512i a0 = q->bias[0], a1 = q->bias[1], a2 = q->bias[2], a3 = q->bias[3];
     const ptrdiff_t group = (ptrdiff_t)d->channels_padded * 4;
     const int8_t *w = q->w;
-    const int last = d->n_taps - 1;
-    for (int t = 0; t <= last; t += 4, w += group) {
-        /* a missing tap has weight 0: the last one takes its place */
-        __m512i x0 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t]);
-        __m512i x1 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t + 1 < last ? t + 1 : last]);
-        __m512i x2 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t + 2 < last ? t + 2 : last]);
-        __m512i x3 = _mm512_maskz_loadu_epi8(q->lanes, in + d->tap[t + 3 < last ? t + 3 : last]);
-        __m512i l01 = _mm512_unpacklo_epi8(x0, x1), l23 = _mm512_unpacklo_epi8(x2, x3);
-        __m512i h01 = _mm512_unpackhi_epi8(x0, x1), h23 = _mm512_unpackhi_epi8(x2, x3);
-        QUAD(0, _mm512_unpacklo_epi16(l01, l23))
-        QUAD(1, _mm512_unpackhi_epi16(l01, l23))
-        QUAD(2, _mm512_unpacklo_epi16(h01, h23))
-        QUAD(3, _mm512_unpackhi_epi16(h01, h23))
+    const int32_t *tap = d->quad_tap;
+    struct four acc = q->bias;
+    for (int g = 0; g < d->n_quads; g++, w += group, tap += 4) {
+        __m512i x0 = _mm512_maskz_loadu_epi8(q->lanes, in + tap[0]);
+        __m512i x1 = _mm512_maskz_loadu_epi8(q->lanes, in + tap[1]);
+        __m512i x2 = _mm512_maskz_loadu_epi8(q->lanes, in + tap[2]);
+        __m512i x3 = _mm512_maskz_loadu_epi8(q->lanes, in + tap[3]);
+        acc = multiply_add(acc, interleave(x0, x1, x2, x3), load_four(w));
     }
-    quads_store(q, out, a0, a1, a2, a3);
+    quads_store(q, out, acc);
+}
+
+/* One column of a 3 x 3 kernel's input: its three rows are a quad, interleaved once for the two or
+ * three outputs that use it. */
+static inline struct four column(const struct qc_depthwise_s8 *d, const struct quads *q,
+                                 const uint8_t *in)
+{
+    __m512i x0 = _mm512_maskz_loadu_epi8(q->lanes, in + d->quad_tap[0]);
+    __m512i x1 = _mm512_maskz_loadu_epi8(q->lanes, in + d->quad_tap[1]);
+    __m512i x2 = _mm512_maskz_loadu_epi8(q->lanes, in + d->quad_tap[2]);
+    return interleave(x0, x1, x2, x2);
+}
+
+/* Stride 1: column j begins output j, goes on with j - 1 and ends j - 2. */
+#define COLUMN(begun, middle, ended)                                           \
+    {                                                                          \
+        const struct four x = column(d, q, in + j * d->column_step);           \
+        begun = multiply_add(q->bias, x, w0);                                  \
+        middle = multiply_add(middle, x, w1);                                  \
+        ended = multiply_add(ended, x, w2);                                    \
+        if (j >= 2) {                                                          \
+            quads_store(q, out + (j - 2) * d->out_step, ended);                \
+        }                                                                      \
+        if (++j == d->n_pixels + 2) {                                          \
+            break;                                                             \
+        }                                                                      \
+    }
+
+static inline void columns_stride_1(const struct qc_depthwise_s8 *d, const struct quads *q,
+                                    const uint8_t *in, uint8_t *out)
+{
+    const ptrdiff_t group = (ptrdiff_t)d->channels_padded * 4;
+    const struct four w0 = load_four(q->w), w1 = load_four(q->w + group);
+    const struct four w2 = load_four(q->w + 2 * group);
+    struct four a = q->bias, b = a, c = a;
+    for (int j = 0;;) {
+        COLUMN(a, c, b)
+        COLUMN(b, a, c)
+        COLUMN(c, b, a)
+    }
+}
+
+static inline void columns_stride_2(const struct qc_depthwise_s8 *d, const struct quads *q,
+                                    const uint8_t *in, uint8_t *out)
+{
+    const ptrdiff_t group = (ptrdiff_t)d->channels_padded * 4;
+    const struct four w0 = load_four(q->w), w1 = load_four(q->w + group);
+    const struct four w2 = load_four(q->w + 2 * group);
+    struct four acc = multiply_add(q->bias, column(d, q, in), w0);
+    for (int i = 0; i < d->n_pixels; i++, in += d->in_step, out += d->out_step) {
+        const struct four last = column(d, q, in + 2 * d->column_step);
+        acc = multiply_add(acc, column(d, q, in + d->column_step), w1);
+        quads_store(q, out, multiply_add(acc, last, w2));
+        acc = multiply_add(q->bias, last, w0);
+    }
 }
 
 static void depthwise_quads(const struct qc_depthwise_s8 *d)
@@ -235,6 +309,11 @@ static void depthwise_quads(const struct qc_depthwise_s8 *d)
     for (int c = 0; c < d->channels; c += 64) {
         struct quads q;
         quads_init(&q, d, c);
+        if (d->column_step > 0) {
+            (d->in_step == d->column_step ? columns_stride_1 : columns_stride_2)(
+                d, &q, d->in + c, d->out_u8 + c);
+            continue;
+        }
         for (int i = 0; i < d->n_pixels; i++) {
             quads_pixel(d, &q, d->in + i * d->in_step + c, d->out_u8 + i * d->out_step + c);
         }

@@ -57,13 +57,10 @@ static inline void quads_pixel(const struct qc_depthwise_s8 *d, const struct qua
     __m256i a0 = q->bias[0], a1 = q->bias[1], a2 = q->bias[2], a3 = q->bias[3];
     const ptrdiff_t group = (ptrdiff_t)d->channels_padded * 4;
     const int8_t *w = q->w;
-    const int last = d->n_taps - 1;
-    for (int t = 0; t <= last; t += 4, w += group) {
-        /* weights of taps beyond the last are 0: any byte will do */
-        __m256i x0 = load32(in + d->tap[t]);
-        __m256i x1 = t + 1 <= last ? load32(in + d->tap[t + 1]) : x0;
-        __m256i x2 = t + 2 <= last ? load32(in + d->tap[t + 2]) : x0;
-        __m256i x3 = t + 3 <= last ? load32(in + d->tap[t + 3]) : x0;
+    const int32_t *tap = d->quad_tap;
+    for (int g = 0; g < d->n_quads; g++, w += group, tap += 4) {
+        __m256i x0 = load32(in + tap[0]), x1 = load32(in + tap[1]);
+        __m256i x2 = load32(in + tap[2]), x3 = load32(in + tap[3]);
         __m256i l01 = _mm256_unpacklo_epi8(x0, x1), l23 = _mm256_unpacklo_epi8(x2, x3);
         __m256i h01 = _mm256_unpackhi_epi8(x0, x1), h23 = _mm256_unpackhi_epi8(x2, x3);
         a0 = _mm256_dpbusd_avx_epi32(a0, _mm256_unpacklo_epi16(l01, l23), load32(w));

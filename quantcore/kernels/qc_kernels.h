@@ -102,7 +102,13 @@ struct qc_depthwise_s8 {
     int channels;
     int channels_padded;
     const int16_t *weights;   /* [tap][channels_padded] q_w - zero_point: nine bits */
-    const int8_t *quads;      /* the same by qc_pack_quads, or NULL: they do not fit eight bits */
+    /* The same weights as quads of taps (qc_pack_quads), or NULL: they do not fit eight bits. */
+    const int8_t *quads;
+    const int32_t *quad_tap;  /* [n_quads][4] offsets; of a missing tap any that can be read */
+    int n_quads;
+    /* > 0: quad g is column g of a 3 x 3 kernel, the columns lie this many elements apart, and
+     * in_step is that or twice that. */
+    int64_t column_step;
     const int32_t *bias;      /* zero point folded in, channels_padded */
     const float *multiplier;  /* channels_padded */
     int32_t y_zero_point, y_min, y_max;
@@ -240,10 +246,15 @@ size_t qc_packed_panel_f32(int n_taps, int channels);  /* floats of one panel */
 size_t qc_packed_panel_s8(int n_taps, int channels);   /* bytes of one panel */
 void qc_pack_f32(const float *w, int n_out, int channels, int n_taps, float *out);
 void qc_pack_s8(const int8_t *w, int n_out, int channels, int n_taps, int8_t *out);
-/* Weights [tap][channels_padded] of a depthwise convolution as [tap / 4][channels_padded / 64][4]
- * [16 channels][4 taps]: 16 channels are 4 k + 0..3 of each sixteen. Missing taps are zero. false
- * when a weight does not fit eight bits: out is then of no use. */
-size_t qc_packed_quads(int n_taps, int channels_padded); /* bytes */
-bool qc_pack_quads(const int16_t *w, int n_taps, int channels_padded, int8_t *out);
+/* Quads: taps of a depthwise convolution by four, so that one instruction multiplies them.
+ * ret_order [qc_quads(n_taps)][4]: the taps in their order or, columns (3 x 3 taps only), those of a
+ * column a quad; -1 where there is none. */
+int qc_quads(int n_taps);
+void qc_quads_order(int n_taps, bool columns, int32_t *ret_order);
+/* Weights [tap][channels_padded] as [quad][channels_padded / 64][4][16 channels][4 taps]: 16 channels
+ * are 4 k + 0..3 of each sixteen. false when a weight does not fit eight bits: out is then of no
+ * use. out: 4 n_quads channels_padded bytes. */
+bool qc_pack_quads(const int16_t *w, const int32_t *order, int n_quads, int channels_padded,
+                   int8_t *out);
 
 #endif

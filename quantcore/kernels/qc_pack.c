@@ -42,23 +42,32 @@ void qc_pack_s8(const int8_t *w, int n_out, int channels, int n_taps, int8_t *ou
     }
 }
 
-size_t qc_packed_quads(int n_taps, int channels_padded)
+int qc_quads(int n_taps)
 {
-    return ((size_t)n_taps + 3) / 4 * 4 * (size_t)channels_padded;
+    return (n_taps + 3) / 4;
 }
 
-bool qc_pack_quads(const int16_t *w, int n_taps, int channels_padded, int8_t *out)
+void qc_quads_order(int n_taps, bool columns, int32_t *ret_order)
+{
+    for (int i = 0; i < 4 * qc_quads(n_taps); i++) {
+        int tap = columns ? i / 4 + i % 4 * 3 : i;
+        ret_order[i] = tap < n_taps ? tap : -1;
+    }
+}
+
+bool qc_pack_quads(const int16_t *w, const int32_t *order, int n_quads, int channels_padded,
+                   int8_t *out)
 {
     size_t padded = (size_t)channels_padded;
-    memset(out, 0, qc_packed_quads(n_taps, channels_padded));
-    for (size_t t = 0; t < (size_t)n_taps; t++) {
-        for (size_t c = 0; c < padded; c++) {
-            int16_t one = w[t * padded + c];
+    memset(out, 0, 4 * (size_t)n_quads * padded);
+    for (size_t i = 0; i < 4 * (size_t)n_quads; i++) {
+        for (size_t c = 0; order[i] >= 0 && c < padded; c++) {
+            int16_t one = w[(size_t)order[i] * padded + c];
             if (one < INT8_MIN || one > INT8_MAX) {
                 return false;
             }
             size_t quad = c % 16 / 4, lane = c % 64 / 16 * 4 + c % 4;
-            out[t / 4 * 4 * padded + c / 64 * 256 + quad * 64 + lane * 4 + t % 4] = (int8_t)one;
+            out[i / 4 * 4 * padded + c / 64 * 256 + quad * 64 + lane * 4 + i % 4] = (int8_t)one;
         }
     }
     return true;

@@ -16,6 +16,7 @@ static const int tap_counts[] = {1, 2, 3, 8, 9, 25};
 
 struct geometry {
     int channels, n_pixels, n_taps, in_pixels_step;
+    bool columns; /* 3 x 3 taps, quads by columns */
     int32_t tap[MAX_TAPS];
 };
 
@@ -23,10 +24,22 @@ static void make_geometry(struct geometry *g, int channels, int n_pixels)
 {
     g->channels = channels;
     g->n_pixels = n_pixels;
+    g->columns = false;
     g->n_taps = tap_counts[data_next() % QD_COUNT_OF(tap_counts)];
     g->in_pixels_step = 1 + (int)(data_next() % 2);
     for (int t = 0; t < MAX_TAPS; t++) {
         g->tap[t] = (int32_t)(data_next() % 24) * channels;
+    }
+}
+
+/* A kernel of 3 x 3 over rows of 7 pixels, stride 1 or 2. */
+static void make_columns(struct geometry *g, int channels, int n_pixels)
+{
+    make_geometry(g, channels, n_pixels);
+    g->columns = true;
+    g->n_taps = 9;
+    for (int t = 0; t < 9; t++) {
+        g->tap[t] = (t / 3 * 7 + t % 3) * channels;
     }
 }
 
@@ -118,9 +131,17 @@ static void check_s8(enum qc_isa isa, const struct geometry *g, const struct s8_
     d.out_u8 = sc->to_u8 ? (uint8_t *)want + GUARD : NULL;
     d.out_f32 = sc->to_u8 ? NULL : want + GUARD;
     ref.depthwise_s8(&d);
-    bool fits = qc_pack_quads(w, g->n_taps, d.channels_padded, quads);
+    int32_t order[MAX_TAPS + 3];
+    qc_quads_order(g->n_taps, g->columns, order);
+    bool fits = qc_pack_quads(w, order, qc_quads(g->n_taps), d.channels_padded, quads);
     ck_assert(fits || !sc->narrow);
+    for (int i = 0; i < 4 * qc_quads(g->n_taps); i++) {
+        order[i] = g->tap[order[i] < 0 ? 0 : order[i]];
+    }
     d.quads = fits ? quads : NULL;
+    d.quad_tap = order;
+    d.n_quads = qc_quads(g->n_taps);
+    d.column_step = g->columns ? g->channels : 0;
     d.out_u8 = sc->to_u8 ? (uint8_t *)got + GUARD : NULL;
     d.out_f32 = sc->to_u8 ? NULL : got + GUARD;
     k.depthwise_s8(&d);
@@ -136,6 +157,8 @@ START_TEST(depthwise_s8__every_width_and_form__same_bytes_as_ref)
         for (size_t p = 0; p < QD_COUNT_OF(pixel_counts); p++) {
             make_geometry(&g, channel_counts[c], pixel_counts[p]);
             check_s8((enum qc_isa)_i, &g, &s8_cases[data_next() % QD_COUNT_OF(s8_cases)]);
+            make_columns(&g, channel_counts[c], pixel_counts[p]);
+            check_s8((enum qc_isa)_i, &g, &s8_cases[data_next() % QD_COUNT_OF(s8_cases)]);
         }
     }
     for (size_t s = 0; s < QD_COUNT_OF(s8_cases); s++) {
@@ -148,6 +171,27 @@ START_TEST(depthwise_s8__every_width_and_form__same_bytes_as_ref)
 }
 END_TEST
 
+START_TEST(qc_pack_quads__places_and_nine_bits)
+{
+    static int16_t w[9 * 64];
+    static int8_t quads[12 * 64];
+    int32_t natural[12], columns[12];
+    qc_quads_order(9, false, natural);
+    qc_quads_order(9, true, columns);
+    ck_assert_int_eq(natural[8], 8);
+    ck_assert_int_eq(natural[9], -1);
+    ck_assert_int_eq(columns[4 + 2], 7); /* column 1, row 2 */
+    ck_assert_int_eq(columns[4 + 3], -1);
+    w[7 * 64 + 21] = -128;
+    ck_assert(qc_pack_quads(w, columns, 3, 64, quads));
+    ck_assert_int_eq(quads[256 + 1 * 64 + (1 * 4 + 1) * 4 + 2], -128);
+    ck_assert(qc_pack_quads(w, natural, 3, 64, quads));
+    ck_assert_int_eq(quads[256 + 1 * 64 + (1 * 4 + 1) * 4 + 3], -128);
+    w[7 * 64 + 21] = 128;
+    ck_assert(!qc_pack_quads(w, natural, 3, 64, quads));
+}
+END_TEST
+
 Suite *test_kernels_depthwise_suite(void);
 Suite *test_kernels_depthwise_suite(void)
 {
@@ -156,6 +200,7 @@ Suite *test_kernels_depthwise_suite(void)
     tcase_set_timeout(tc, 60);
     data_against_ref(tc, depthwise_f32__every_width__same_bits_as_ref);
     data_against_ref(tc, depthwise_s8__every_width_and_form__same_bytes_as_ref);
+    tcase_add_test(tc, qc_pack_quads__places_and_nine_bits);
     suite_add_tcase(suite, tc);
     return suite;
 }
