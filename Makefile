@@ -20,13 +20,22 @@ CFLAGS += -std=c17 -g $(OPT) -ffp-contract=off -fno-math-errno -fno-trapping-mat
 LDFLAGS += $(SANFLAGS) -pthread
 LDLIBS += $(PKG_LIBS) -lm
 
-# One instruction set a file: the suffix decides the flags.
+# Kernels: one instruction set a file, the suffix decides the flags; a processor builds its own.
+# Its name is asked here, where a bare machine may have no compiler yet.
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2> /dev/null || uname -m)))
+TABLE := $(or $(filter x86 aarch64,$(MACHINE:x86_64=x86)),plain)
+ISAS_x86 := avx2 avxvnni avx512
+ISAS_aarch64 := neon
+ISA_neon := -march=armv8.2-a+dotprod
 ISA_avx2 := -mavx2 -mfma -mf16c
 ISA_avxvnni := $(ISA_avx2) -mavxvnni
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c
 isa_flags = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $1)))))
 
-SRC := $(sort $(wildcard daemon/*.c api/*.c store/*.c worker/*.c quantcore/*.c quantcore/*/*.c))
+FOREIGN := $(patsubst %,\%_%.c,$(filter-out $(ISAS_$(TABLE)),$(ISAS_x86) $(ISAS_aarch64))) \
+           $(patsubst %,\%/table_%.c,$(filter-out $(TABLE),x86 aarch64 plain))
+SRC := $(sort $(filter-out $(FOREIGN),$(wildcard daemon/*.c api/*.c store/*.c worker/*.c \
+         quantcore/*.c quantcore/*/*.c)))
 MAIN := daemon/daemon_main.c
 GEN_C := $(BUILD)/gen/onnx/onnx.pb-c.c $(BUILD)/gen/embedded.c
 LIB_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(MAIN),$(SRC))) \
@@ -228,6 +237,13 @@ $(VENV)/stamp:
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet onnx onnxruntime numpy pillow
 	@touch $@
+
+# The same sources by the cross compiler, all unit tests in an emulator. Its libraries come from
+# Debian's arm64 packages into a folder of the build.
+.PHONY: check-neon
+check-neon: $(BUILD)/quantd  ## the unit tests and an artifact on emulated 64-bit ARM (installs a cross compiler and qemu)
+	@if [ "$(DEPS)" != no ]; then deploy/install-deps.sh --arm64; fi
+	timeout 1200 tests/lib/check_neon.sh $(BUILD)
 
 .PHONY: check-fresh
 SUITES ?= bookworm

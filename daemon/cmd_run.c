@@ -26,7 +26,7 @@ struct run {
 
 static const char usage[] =
     "usage: quantd run MODEL --input X.npy|X.npz --output Y.npy|Y.npz [--engine f32|int8]\n"
-    "           [--isa ref|avx2|avxvnni|avx512]\n"
+    "           [--isa ref|neon|avx2|avxvnni|avx512]\n"
     "The first axis is the sample. .npz holds arrays by input and output names.\n";
 
 static bool parse_engine(const char *word, enum qc_engine *ret)

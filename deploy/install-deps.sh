@@ -2,6 +2,7 @@
 # Installs what is missing of the Debian packages that building and testing need (Debian 12, 13).
 # Nothing missing: says nothing and changes nothing. `make DEPS=no …` never calls this script.
 # --fuzz: what `make fuzz` needs as well, clang with its sanitizers and libFuzzer.
+# --arm64: what `make check-neon` needs as well, a cross compiler and an emulator.
 set -eu
 
 packages="gcc libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev libuv1-dev libsqlite3-dev
@@ -11,7 +12,8 @@ packages="gcc libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev libuv1-
 case ${1:-} in
     '') ;;
     --fuzz) packages="$packages clang libclang-rt-dev" ;;
-    *) echo "usage: install-deps.sh [--fuzz]" >&2; exit 2 ;;
+    --arm64) packages="$packages gcc-aarch64-linux-gnu qemu-user" ;;
+    *) echo "usage: install-deps.sh [--fuzz|--arm64]" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query > /dev/null; then

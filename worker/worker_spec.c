@@ -137,7 +137,7 @@ static enum qd_code set_channel_order(struct worker_spec *s, const char *word)
 static const struct spec_field fields[] = {
     {"/name", FIELD_WORD, 0, set_name, "1 to 128 of A-Z a-z 0-9 . _ -, not starting with a dot"},
     {"/mode", FIELD_WORD, 0, set_mode, "static, weight_only, dynamic"},
-    {"/isa", FIELD_WORD, 0, set_isa, "ref, avx2, avxvnni, avx512"},
+    {"/isa", FIELD_WORD, 0, set_isa, "ref, neon, avx2, avxvnni, avx512"},
     {"/quantize_last_output", FIELD_BOOL, OPTION(quantize_last_output), NULL, NULL},
     {"/memory_limit", FIELD_SIZE, OPTION(memory_limit), NULL, NULL},
     {"/calibration/calibrator", FIELD_WORD, 0, set_calibrator,

@@ -1,4 +1,5 @@
-/* Declarations of every kernel of every instruction set; qc_kernels.c puts them in the table. */
+/* Declarations of every kernel of every instruction set. qc_kernels.c puts `_ref` in the table,
+ * the table_*.c of the processor what it has instead. */
 #ifndef QC_KERNELS_DECL_H
 #define QC_KERNELS_DECL_H
 
@@ -30,10 +31,14 @@
     qc_error_fn qc_error_u8__##isa
 
 QC_KERNELS_OF(ref);
+QC_KERNELS_OF(neon);
 QC_KERNELS_OF(avx2);
 QC_KERNELS_OF(avx512);
 /* What 256-bit vpdpbusd adds to AVX2. */
 qc_tile_s8_fn qc_tile_s8__avxvnni;
 qc_depthwise_s8_fn qc_depthwise_s8__avxvnni;
+
+/* Overrides the kernels that `isa`, a supported one, has. */
+void qc_table_use(struct qc_kernels *k, enum qc_isa isa);
 
 #endif

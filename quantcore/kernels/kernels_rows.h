@@ -20,4 +20,8 @@
 #define KEEP_YMM(acc) __asm__("" : "+x"(acc));
 #define KEEP_ZMM(acc) __asm__("" : "+v"(acc));
 
+/* No load moves across: where the weights of later steps are loaded first, gcc 12 for aarch64 runs
+ * out of registers. */
+#define KEEP_LOADS() __asm__ volatile("" ::: "memory");
+
 #endif

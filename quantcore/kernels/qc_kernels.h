@@ -1,7 +1,7 @@
 /* The table of kernels: a value that is passed in, so that tests can hold several at once.
  *
- * Every entry has a `_ref` (plain C, defines the result), an AVX2 and an AVX-512 VNNI form; with
- * AVX-VNNI the s8 kernels have one of their own.
+ * Every entry has a `_ref` (plain C, defines the result), an AVX2, an AVX-512 VNNI and a NEON
+ * form; with AVX-VNNI the s8 kernels have one of their own.
  * Integer kernels agree to the byte; f32 kernels agree to the bit, because every output element
  * accumulates over K in one fixed order with fused multiply-add. */
 #ifndef QC_KERNELS_H
@@ -10,7 +10,14 @@
 #include "quantcore/base/qd_base.h"
 
 /* In order: whoever asks for one gets the highest up to it that the CPU has. */
-enum qc_isa { QC_ISA_REF, QC_ISA_AVX2, QC_ISA_AVXVNNI, QC_ISA_AVX512, QC_ISA_COUNT };
+enum qc_isa {
+    QC_ISA_REF,
+    QC_ISA_NEON, /* with dot product */
+    QC_ISA_AVX2,
+    QC_ISA_AVXVNNI,
+    QC_ISA_AVX512,
+    QC_ISA_COUNT
+};
 
 /* ---- convolution and GEMM: one driver, two micro-kernels ------------------------------------
  * A tile computes `rows` output pixels x `QC_NR` output channels. Input pixels are addressed by
@@ -21,7 +28,8 @@ enum qc_isa { QC_ISA_REF, QC_ISA_AVX2, QC_ISA_AVXVNNI, QC_ISA_AVX512, QC_ISA_COU
  * Packed weights, for a panel of QC_NR output channels (missing ones are zero):
  *   f32: [tap][c][QC_NR]                    c = 0..channels-1
  *   s8:  [tap][c/4][QC_NR][4]               channels rounded up to a multiple of 4 with zeros;
- *        the input's channel stride must make those extra bytes readable (any value: weight 0).
+ *        the input's channel stride must make those extra bytes readable (any value: weight 0);
+ *        then QC_NR s32, 128 * sum of the channel's weights: for products of signed bytes alone.
  * qc_pack_* below make them. */
 #define QC_NR 32
 #define QC_MAX_ROWS 12
@@ -233,7 +241,7 @@ struct qc_kernels {
 /* Best instruction set of this CPU; whether it has one (AVX-512 does not imply AVX-VNNI). */
 enum qc_isa qc_isa_detect(void);
 bool qc_isa_supported(enum qc_isa isa);
-/* "ref", "avx2", "avxvnni", "avx512"; NULL for an unknown name in _from_name's ret. */
+/* "ref", "neon", "avx2", "avxvnni", "avx512"; NULL for an unknown name in _from_name's ret. */
 const char *qc_isa_name(enum qc_isa isa);
 bool qc_isa_from_name(const char *name, enum qc_isa *ret);
 /* Fill the table for the highest supported instruction set up to `isa`: a ladder, each step

@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 [ -r $data ] || { echo "test_repeatable: $data is missing (Debian: dataset-fashion-mnist)" >&2; exit 1; }
 
 n=0
-for isa in ref avx2 avxvnni avx512; do
+for isa in ref neon avx2 avxvnni avx512; do
     for threads in 1 2; do
         for batch in 1 8; do
             # The quantized pass is in it as well: it rounds by ranges of what it is given at a time.

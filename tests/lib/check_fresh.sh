@@ -5,17 +5,12 @@
 # this machine's own apt configuration when it runs, nothing of it is kept)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/lib/mirror.sh
 here=$PWD
 [ "$(id -u)" = 0 ] || { echo "check-fresh: must be root (chroot)" >&2; exit 1; }
 command -v debootstrap >/dev/null || {
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
-}
-
-mirror() {
-    { sed -n 's/^URIs: *\([^ ]*\).*/\1/p' /etc/apt/sources.list.d/*.sources 2>/dev/null
-      sed -n 's/^deb  *\(\[[^]]*\] *\)\{0,1\}\([^ ]*\).*/\2/p' /etc/apt/sources.list 2>/dev/null
-    } | grep -m1 'debian/\{0,1\}$'
 }
 
 root=

@@ -8,7 +8,7 @@ if [ -n "$twice" ]; then
     echo "file names that stand twice: $twice"
     bad=1
 fi
-for isa in ref avx2 avxvnni avx512; do
+for isa in ref neon avx2 avxvnni avx512; do
     while read -r line; do
         echo "kernel outside its file: $line"
         bad=1

@@ -68,8 +68,9 @@ static inline void describe(struct qc_tensor_statistics *t, const float *x, size
     t->max = -INFINITY;
     t->count = n;
     for (size_t i = 0; i < n; i++) {
-        t->min = fmin(t->min, (double)x[i]);
-        t->max = fmax(t->max, (double)x[i]);
+        double v = (double)x[i]; /* fmin is an internal error of gcc 12 for aarch64 */
+        t->min = v < t->min ? v : t->min;
+        t->max = v > t->max ? v : t->max;
     }
     ck_assert_int_eq(qc_tail_init(&t->smallest, true, k, arena, NULL), QD_OK);
     ck_assert_int_eq(qc_tail_init(&t->largest, false, k, arena, NULL), QD_OK);

@@ -43,18 +43,19 @@ static struct qc_node *last(struct tg *t)
 /* conv (pads, clamp) - depthwise - flatten - gemm (alpha, beta, transB) - gemm - softmax */
 static void build_net(struct tg *t)
 {
-    seed = 7;
+    seed = 7; /* in statements: the order of arguments is the compiler's */
     int x = tg_input(t, "x", 4, -1, 2, 6, 6);
-    int y = tg_node(t, "conv", QC_OP_CONV, 3, x, weights(t, "w1", 4, 8, 2, 3, 3),
-                    weights(t, "b1", 1, 8, 1, 1, 1));
+    int b = weights(t, "b1", 1, 8, 1, 1, 1), w = weights(t, "w1", 4, 8, 2, 3, 3);
+    int y = tg_node(t, "conv", QC_OP_CONV, 3, x, w, b);
     tg_attr_ints(t, "pads", 4, 1, 1, 1, 1);
     last(t)->clamp = (struct qc_clamp){true, 0.0f, 6.0f};
     y = tg_node(t, "depthwise", QC_OP_CONV, 2, y, weights(t, "w2", 4, 8, 1, 3, 3));
     tg_attr_int(t, "group", 8);
     tg_attr_ints(t, "strides", 2, 2, 2);
     y = tg_node(t, "flat", QC_OP_FLATTEN, 1, y);
-    y = tg_node(t, "fc1", QC_OP_GEMM, 3, y, weights(t, "w3", 2, 16, 32, 1, 1),
-                weights(t, "b3", 2, 1, 16, 1, 1));
+    b = weights(t, "b3", 2, 1, 16, 1, 1);
+    w = weights(t, "w3", 2, 16, 32, 1, 1);
+    y = tg_node(t, "fc1", QC_OP_GEMM, 3, y, w, b);
     tg_attr_int(t, "transB", 1);
     tg_attr_float(t, "alpha", 0.5f);
     tg_attr_float(t, "beta", 2.0f);

@@ -560,6 +560,7 @@ Suite *test_worker_suite(void)
     TCase *t = tcase_create("pool"), *plain = tcase_create("state");
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_tags(t, "starts_itself"); /* what qemu's user emulation cannot */
     tcase_add_test(t, run__result__published_with_rows_and_blob);
     tcase_add_test(t, run__error_frame__failed_as_user_without_retry);
     tcase_add_loop_test(t, run__bad_end__failed_with_class_and_sentence, 0,
