@@ -109,7 +109,7 @@ $(BUILD)/run_tests: $(TEST_OBJ) $(LIB)
 unit: $(BUILD)/run_tests $(BUILD)/quantd  ## unit tests only (SUITE=name runs one suite)
 	$(if $(SUITE),CK_RUN_SUITE=$(SUITE)) $(BUILD)/run_tests
 
-check: $(BUILD)/run_tests $(BUILD)/quantd replay  ## everything that needs Debian's packages alone
+check: $(BUILD)/run_tests $(BUILD)/quantd $(BUILD)/bench_kernels replay  ## everything that needs Debian's packages alone
 	$(BUILD)/run_tests
 	timeout 120 tests/integration/test_cli.sh $(BUILD)/quantd
 	timeout 120 tests/integration/test_repeatable.sh $(BUILD)/quantd

@@ -20,7 +20,8 @@ ALIGNED uint8_t u8_in[PIXELS * CHANNELS];
 ALIGNED uint8_t u8_out[PIXELS * CHANNELS];
 ALIGNED int8_t s8_w[TAPS * CHANNELS * QC_NR + sizeof(int32_t) * QC_NR];
 ALIGNED int16_t s16_w[TAPS * CHANNELS];
-ALIGNED int8_t quads[(TAPS + 3) * CHANNELS];
+ALIGNED int8_t quads[12 * CHANNELS];
+static int32_t quad_taps[12]; /* three columns */
 ALIGNED float f32_bias[CHANNELS];
 ALIGNED float multiplier[CHANNELS];
 ALIGNED int32_t s32_bias[CHANNELS];
@@ -116,6 +117,9 @@ static void run_depthwise_s8(const struct qc_kernels *k)
                                 .channels_padded = CHANNELS,
                                 .weights = s16_w,
                                 .quads = quads,
+                                .quad_tap = quad_taps,
+                                .n_quads = qc_quads(TAPS),
+                                .column_step = CHANNELS,
                                 .bias = s32_bias,
                                 .multiplier = multiplier,
                                 .y_zero_point = 100,
@@ -191,8 +195,12 @@ static void fill(void)
         s8_w[i] = (int8_t)ua[i % N];
         s16_w[i % (TAPS * CHANNELS)] = s8_w[i];
     }
-    if (!qc_pack_quads(s16_w, TAPS, CHANNELS, quads)) {
+    qc_quads_order(TAPS, true, quad_taps);
+    if (!qc_pack_quads(s16_w, quad_taps, qc_quads(TAPS), CHANNELS, quads)) {
         abort(); /* they are s8 */
+    }
+    for (int i = 0; i < 12; i++) {
+        quad_taps[i] = taps[quad_taps[i] < 0 ? 0 : quad_taps[i]];
     }
     memcpy(f32_in, fa, sizeof(f32_in));
     memcpy(u8_in, ua, sizeof(u8_in));
