@@ -125,14 +125,16 @@ static void run_block(const struct qc_step *step, const struct conv *c,
                       const float *packed, const float *bias)
 {
     size_t panel_size = qc_packed_panel_f32(c->n_taps, c->channels);
+    int taps = c->tile_taps / c->window.kernel[0]; /* of a row of the kernel */
+    size_t skip = panel_size / (size_t)c->window.kernel[0] * (size_t)block->kernel_row;
     for (int g = 0; g < c->group; g++) {
         for (int p = 0; p < c->panels; p++) {
             size_t index = (size_t)(g * c->panels + p);
             int left = c->outputs - p * QC_NR;
-            struct qc_tile_f32 tile = {.tap = c->tap,
-                                       .n_taps = c->tile_taps,
+            struct qc_tile_f32 tile = {.tap = c->tap + block->kernel_row * taps,
+                                       .n_taps = block->n_kernel_rows * taps,
                                        .channels = c->tile_channels,
-                                       .weights = packed + index * panel_size,
+                                       .weights = packed + index * panel_size + skip,
                                        .bias = bias + index * QC_NR,
                                        .n_out = left < QC_NR ? left : QC_NR,
                                        .lo = c->lo,
@@ -148,9 +150,9 @@ static void run_groups(const struct qc_step *step, const struct conv *c, const f
 {
     struct qc_pixels pixels;
     struct qc_block block;
-    qc_pixels_init(&pixels, &c->in, &c->out, c->window.stride, step->kernels->tile_rows_f32);
-    block.first_tile = block.n_tiles = 0;
-    while (qc_pixels_next(&pixels, &block)) {
+    qc_pixels_init(&pixels, &c->in, &c->out, &c->window, step->kernels->tile_rows_f32);
+    for (bool more = qc_pixels_first(&pixels, &block); more;
+         more = qc_pixels_next(&pixels, &block)) {
         run_block(step, c, &block, in, out, packed, bias);
     }
 }

@@ -3,48 +3,103 @@
 /* Input of a block, so that it stays in the second cache beside the weights. */
 enum { BLOCK_BYTES = 192 * 1024 };
 
+void qc_window_rows(const struct qc_window *w, int64_t in_height, int64_t row, int *ret_first,
+                    int *ret_n)
+{
+    int64_t start = row * w->stride[0] - w->pad[0];
+    int first = 0, end = w->kernel[0];
+    while (first < end && start + (int64_t)first * w->dilation[0] < 0) {
+        first++;
+    }
+    while (end > first && start + (int64_t)(end - 1) * w->dilation[0] >= in_height) {
+        end--;
+    }
+    *ret_first = first;
+    *ret_n = end - first;
+}
+
 void qc_pixels_init(struct qc_pixels *p, const struct qc_view *in, const struct qc_view *out,
-                    const int stride[2], int rows)
+                    const struct qc_window *window, int rows)
 {
     const int64_t *y = out->shape.dim;
-    *p = (struct qc_pixels){.n_pixels = y[0] * y[2] * y[3],
+    const int *stride = window->stride;
+    *p = (struct qc_pixels){.window = *window,
+                            .images = y[0],
                             .height = y[2],
                             .width = y[3],
+                            .in_height = in->shape.dim[2],
                             .in_image = in->image_stride,
                             .in_row = stride[0] * in->row_stride,
                             .in_pixel = stride[1] * in->pixel_stride,
                             .out_image = out->image_stride,
                             .out_row = out->row_stride,
-                            .out_pixel = out->pixel_stride};
-    p->n_tiles = (p->n_pixels + rows - 1) / rows;
+                            .out_pixel = out->pixel_stride,
+                            .rows = rows};
     int64_t pixel_bytes =
         stride[0] * stride[1] * in->pixel_stride * (int64_t)qc_dtype_size(in->dtype);
     int64_t tiles = BLOCK_BYTES / (pixel_bytes * rows);
     p->block_tiles = tiles < 1 ? 1 : (tiles > QC_BLOCK_TILES ? QC_BLOCK_TILES : (int)tiles);
 }
 
-bool qc_pixels_next(const struct qc_pixels *p, struct qc_block *b)
+static void next_band(const struct qc_pixels *p, struct qc_block *b)
 {
-    int64_t tile = b->first_tile + b->n_tiles, left = p->n_tiles - tile;
-    b->first_tile = tile;
-    b->n_tiles = left < p->block_tiles ? (int)left : p->block_tiles;
-    if (b->n_tiles <= 0) {
-        return false;
+    int first, n;
+    qc_window_rows(&p->window, p->in_height, b->row, &b->kernel_row, &b->n_kernel_rows);
+    for (b->n_rows = 1; b->row + b->n_rows < p->height; b->n_rows++) {
+        qc_window_rows(&p->window, p->in_height, b->row + b->n_rows, &first, &n);
+        if (first != b->kernel_row || n != b->n_kernel_rows) {
+            break;
+        }
     }
-    int64_t first = tile * p->n_pixels / p->n_tiles;
+    b->first_tile = 0;
+    b->n_band_tiles = (b->n_rows * p->width + p->rows - 1) / p->rows;
+}
+
+static void fill_block(const struct qc_pixels *p, struct qc_block *b)
+{
+    int64_t left = b->n_band_tiles - b->first_tile, n_pixels = b->n_rows * p->width;
+    int64_t first = b->first_tile * n_pixels / b->n_band_tiles;
+    b->n_tiles = left < p->block_tiles ? (int)left : p->block_tiles;
     for (int i = 0; i <= b->n_tiles; i++) {
-        b->tile[i] = (int)((tile + i) * p->n_pixels / p->n_tiles - first);
+        b->tile[i] = (int)((b->first_tile + i) * n_pixels / b->n_band_tiles - first);
     }
     for (int i = 0, n = b->tile[b->n_tiles]; i < n;) { /* a row of the output or its part */
-        int64_t pixel = first + i, ow = pixel % p->width, oh = pixel / p->width % p->height;
-        int64_t image = pixel / p->width / p->height;
-        int64_t in = image * p->in_image + oh * p->in_row + ow * p->in_pixel;
-        int64_t out = image * p->out_image + oh * p->out_row + ow * p->out_pixel;
-        int end = p->width - ow < n - i ? i + (int)(p->width - ow) : n;
+        int64_t row = b->row + (first + i) / p->width, column = (first + i) % p->width;
+        int64_t in = b->image * p->in_image + row * p->in_row + column * p->in_pixel;
+        int64_t out = b->image * p->out_image + row * p->out_row + column * p->out_pixel;
+        int end = p->width - column < n - i ? i + (int)(p->width - column) : n;
         for (; i < end; i++, in += p->in_pixel, out += p->out_pixel) {
             b->in[i] = in;
             b->out[i] = out;
         }
     }
+}
+
+bool qc_pixels_first(const struct qc_pixels *p, struct qc_block *b)
+{
+    b->image = b->row = 0;
+    if (p->images == 0 || p->height == 0 || p->width == 0) {
+        return false;
+    }
+    next_band(p, b);
+    fill_block(p, b);
+    return true;
+}
+
+bool qc_pixels_next(const struct qc_pixels *p, struct qc_block *b)
+{
+    b->first_tile += b->n_tiles;
+    if (b->first_tile == b->n_band_tiles) {
+        b->row += b->n_rows;
+        if (b->row == p->height) {
+            b->row = 0;
+            b->image++;
+        }
+        if (b->image == p->images) {
+            return false;
+        }
+        next_band(p, b);
+    }
+    fill_block(p, b);
     return true;
 }

@@ -1,8 +1,10 @@
-/* The output pixels of a convolution, in tiles of nearly equal size and blocks of tiles.
+/* The output pixels of a convolution, in tiles of nearly equal size, blocks of tiles and bands.
  *
  * 49 pixels are five tiles of 10 and 9 rows, not four of 12 and one of 1: a tile costs its weights
  * whatever its rows. All panels of output channels pass over one block before the next, so that
- * its input is read from the cache; the offsets are computed once a block. */
+ * its input is read from the cache; the offsets are computed once a block. A band is rows of the
+ * output that see the same rows of the kernel inside the input: the others would multiply the
+ * border, in a 3 x 3 convolution of 7 x 7 pixels one row in ten. */
 #ifndef QC_EXEC_PIXELS_H
 #define QC_EXEC_PIXELS_H
 
@@ -11,25 +13,34 @@
 #define QC_BLOCK_TILES 32
 
 struct qc_pixels {
-    int64_t n_pixels, height, width;       /* of the output; n_pixels counts all images */
+    struct qc_window window;
+    int64_t images, height, width;         /* of the output */
+    int64_t in_height;
     int64_t in_image, in_row, in_pixel;    /* elements from one output's input to the next one's */
     int64_t out_image, out_row, out_pixel; /* elements */
-    int64_t n_tiles;
-    int block_tiles; /* 1..QC_BLOCK_TILES */
+    int rows;                              /* the most a tile takes */
+    int block_tiles;                       /* 1..QC_BLOCK_TILES */
 };
 
-/* Where the pixels of a block read (their first tap) and write, in elements from those of output
+/* Where the pixels of a block read (tap 0) and write, in elements from those of output
  * [0,0,0,0]. Tile i has the pixels tile[i] .. tile[i + 1] - 1. */
 struct qc_block {
-    int64_t first_tile;
+    int64_t image, row, n_rows;       /* the band */
+    int kernel_row, n_kernel_rows;    /* what of the kernel it sees; n may be 0 */
+    int64_t first_tile, n_band_tiles; /* within the band */
     int n_tiles, tile[QC_BLOCK_TILES + 1];
     int64_t in[QC_BLOCK_TILES * QC_MAX_ROWS], out[QC_BLOCK_TILES * QC_MAX_ROWS];
 };
 
-/* rows: the most a tile takes. Both views are NHWC. */
+/* The rows of the kernel that output row `row` sees inside the input. */
+void qc_window_rows(const struct qc_window *w, int64_t in_height, int64_t row, int *ret_first,
+                    int *ret_n);
+
+/* rows: the most a tile takes, 1..QC_MAX_ROWS. Both views are NHWC. */
 void qc_pixels_init(struct qc_pixels *p, const struct qc_view *in, const struct qc_view *out,
-                    const int stride[2], int rows);
-/* The block that begins at b->first_tile + b->n_tiles (both 0 at first); false after the last. */
+                    const struct qc_window *window, int rows);
+/* The first block, and the next ones; false after the last. */
+bool qc_pixels_first(const struct qc_pixels *p, struct qc_block *b);
 bool qc_pixels_next(const struct qc_pixels *p, struct qc_block *b);
 
 #endif

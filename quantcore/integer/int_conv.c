@@ -18,6 +18,7 @@ struct int_conv {
     int32_t *quad_tap;
     bool columns;   /* the quads are columns of 3 x 3 */
     int32_t *bias;
+    int32_t *row_bias; /* [kernel rows][lanes]: what a row of the kernel adds when it sees the border */
     float *multiplier;
     int32_t *w_zero_point; /* as bias; NULL: none, or depthwise */
     struct qc_unit_output out;
@@ -64,28 +65,50 @@ static void run_panel(const struct qc_step *step, const struct int_conv *c,
         tile->n_rows = n;
         tile->row_sum = sums != NULL ? sums + first : NULL;
         if (sums != NULL && first_panel) {
-            step->kernels->sum_taps_u8(row, n, c->tap, c->n_taps, c->channels, sums + first);
+            step->kernels->sum_taps_u8(row, n, tile->tap, tile->n_taps, c->channels, sums + first);
         }
         step->kernels->tile_s8(tile);
     }
+}
+
+/* The rows of the kernel that the band does not see lie on the border, whose value is the input's
+ * zero point: a constant a channel. */
+static const int32_t *band_bias(const struct int_conv *c, const struct qc_block *block,
+                                size_t first, int32_t *room)
+{
+    size_t lanes = (size_t)(c->group * c->panels) * QC_NR;
+    if (block->n_kernel_rows == c->window.kernel[0]) {
+        return c->bias + first;
+    }
+    memcpy(room, c->bias + first, QC_NR * sizeof(*room));
+    for (int h = 0; h < c->window.kernel[0]; h++) {
+        bool seen = h >= block->kernel_row && h < block->kernel_row + block->n_kernel_rows;
+        for (size_t o = 0; !seen && o < QC_NR; o++) {
+            uint32_t more = (uint32_t)c->row_bias[(size_t)h * lanes + first + o];
+            room[o] = (int32_t)((uint32_t)room[o] + more);
+        }
+    }
+    return room;
 }
 
 static void run_block(const struct qc_step *step, const struct int_conv *c,
                       const struct qc_block *block, const struct qc_view *x,
                       const struct qc_view *y)
 {
-    int32_t room[QC_BLOCK_TILES * QC_MAX_ROWS];
+    int32_t room[QC_BLOCK_TILES * QC_MAX_ROWS], bias[QC_NR];
     int32_t *sums = c->w_zero_point != NULL ? room : NULL;
     size_t panel_size = qc_packed_panel_s8(c->n_taps, c->channels);
+    int taps = c->tile_taps / c->window.kernel[0]; /* of a row of the kernel */
+    size_t skip = panel_size / (size_t)c->window.kernel[0] * (size_t)block->kernel_row;
     for (int g = 0; g < c->group; g++) {
         for (int p = 0; p < c->panels; p++) {
             size_t index = (size_t)(g * c->panels + p);
             int left = c->outputs - p * QC_NR;
-            struct qc_tile_s8 tile = {.tap = c->tap,
-                                      .n_taps = c->tile_taps,
+            struct qc_tile_s8 tile = {.tap = c->tap + block->kernel_row * taps,
+                                      .n_taps = block->n_kernel_rows * taps,
                                       .channels = c->tile_channels,
-                                      .weights = c->packed + index * panel_size,
-                                      .bias = c->bias + index * QC_NR,
+                                      .weights = c->packed + index * panel_size + skip,
+                                      .bias = band_bias(c, block, index * QC_NR, bias),
                                       .w_zero_point =
                                           sums != NULL ? c->w_zero_point + index * QC_NR : NULL,
                                       .n_out = left < QC_NR ? left : QC_NR,
@@ -107,9 +130,9 @@ static void run_groups(const struct qc_step *step, const struct int_conv *c,
 {
     struct qc_pixels pixels;
     struct qc_block block;
-    qc_pixels_init(&pixels, x, y, c->window.stride, step->kernels->tile_rows_s8);
-    block.first_tile = block.n_tiles = 0;
-    while (qc_pixels_next(&pixels, &block)) {
+    qc_pixels_init(&pixels, x, y, &c->window, step->kernels->tile_rows_s8);
+    for (bool more = qc_pixels_first(&pixels, &block); more;
+         more = qc_pixels_next(&pixels, &block)) {
         run_block(step, c, &block, x, y);
     }
 }
@@ -242,6 +265,18 @@ static enum qd_code pack_depthwise(struct qd_arena *arena, struct int_conv *c,
     return pack_quads(arena, c, err);
 }
 
+static void pack_row_bias(struct int_conv *c, const struct qc_unit_weights *u, int output,
+                          size_t lane)
+{
+    size_t lanes = (size_t)(c->group * c->panels) * QC_NR, width = (size_t)c->window.kernel[1];
+    const int8_t *w = u->w + (size_t)output * u->depth;
+    int zero_point = u->zero_point != NULL ? u->zero_point[output] : 0;
+    for (size_t k = 0; k < u->depth; k++) {
+        size_t row = k / width % (size_t)c->window.kernel[0];
+        c->row_bias[row * lanes + lane] += u->x_zero_point * (w[k] - zero_point);
+    }
+}
+
 static void pack_groups(struct int_conv *c, const struct qc_unit_weights *u)
 {
     size_t panel_size = qc_packed_panel_s8(c->n_taps, c->channels);
@@ -251,6 +286,7 @@ static void pack_groups(struct int_conv *c, const struct qc_unit_weights *u)
                    c->packed + first * panel_size);
         for (int o = 0; o < c->outputs; o++) {
             c->bias[first * QC_NR + (size_t)o] = u->bias[g * c->outputs + o];
+            pack_row_bias(c, u, g * c->outputs + o, first * QC_NR + (size_t)o);
             if (u->zero_point != NULL) {
                 c->w_zero_point[first * QC_NR + (size_t)o] = u->zero_point[g * c->outputs + o];
             }
@@ -284,6 +320,10 @@ enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
     }
     if (!c->depthwise && u.zero_point != NULL) {
         QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->w_zero_point, err));
+    }
+    if (!c->depthwise) {
+        size_t rows = (size_t)c->window.kernel[0];
+        QD_TRY(qd_arena_array(p->arena, rows * lanes, sizeof(int32_t), &c->row_bias, err));
     }
     QD_TRY(q_conv_merge(p, c, c->w_zero_point != NULL, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->bias, err));

@@ -101,7 +101,8 @@ enum qd_code qc_unit_weights(const struct qc_prepare *p, const int8_t *w, int n_
     QD_TRY(check_weights(p, n_out, err));
     QD_TRY(qc_unit_params(p, X_SCALE, X_ZERO_POINT, &x, err));
     QD_TRY(qc_unit_output(p, Y_SCALE, Y_ZERO_POINT, &out, err));
-    *ret = (struct qc_unit_weights){.n_out = n_out, .depth = depth, .w = w};
+    *ret = (struct qc_unit_weights){
+        .n_out = n_out, .depth = depth, .w = w, .x_zero_point = x.zero_point};
     QD_TRY(read_zero_points(p, (size_t)n_out, &ret->zero_point, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)n_out, sizeof(int32_t), &ret->bias, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)n_out, sizeof(float), &ret->multiplier, err));

@@ -43,6 +43,7 @@ struct qc_unit_weights {
     int32_t *bias;       /* [n_out] */
     float *multiplier;   /* [n_out] */
     int32_t *zero_point; /* [n_out] z_w, or NULL: all are 0 */
+    int32_t x_zero_point;
 };
 /* w: the weights of the node, transposed where it stores them otherwise: [n_out][depth]. */
 QD_MUST_CHECK enum qd_code qc_unit_weights(const struct qc_prepare *p, const int8_t *w, int n_out,
