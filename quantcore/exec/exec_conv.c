@@ -101,21 +101,27 @@ static void conv_pack(const struct conv *c, const float *w, const float *bias, f
     }
 }
 
-static void run_panel(const struct qc_step *step, const struct qc_block *block,
-                      const struct qc_tile_f32 *panel, const float *in, float *out)
+static void run_panel(const struct qc_step *step, const struct conv *c,
+                      const struct qc_block *block, const struct qc_tile_f32 *panel,
+                      const float *in, float *out)
 {
     struct qc_tile_f32 tile = *panel;
     const float *row[QC_MAX_ROWS];
     float *to[QC_MAX_ROWS];
+    int taps = c->tile_taps / c->window.kernel[0]; /* of a row of the kernel */
+    int64_t weights = (int64_t)taps * c->tile_channels * QC_NR;
     tile.row = row;
     tile.out = to;
     for (int i = 0; i < block->n_tiles; i++) {
-        int first = block->tile[i];
-        tile.n_rows = block->tile[i + 1] - first;
-        for (int r = 0; r < tile.n_rows; r++) {
-            row[r] = in + block->in[first + r];
-            to[r] = out + block->out[first + r];
+        const struct qc_block_tile *t = &block->tile[i];
+        tile.n_rows = t->n;
+        for (int r = 0; r < t->n; r++) {
+            row[r] = in + block->in[t->first + r];
+            to[r] = out + block->out[t->first + r];
         }
+        tile.tap = c->tap + t->kernel_row * taps;
+        tile.n_taps = t->n_kernel_rows * taps;
+        tile.weights = panel->weights + t->kernel_row * weights;
         step->kernels->tile_f32(&tile);
     }
 }
@@ -125,21 +131,17 @@ static void run_block(const struct qc_step *step, const struct conv *c,
                       const float *packed, const float *bias)
 {
     size_t panel_size = qc_packed_panel_f32(c->n_taps, c->channels);
-    int taps = c->tile_taps / c->window.kernel[0]; /* of a row of the kernel */
-    size_t skip = panel_size / (size_t)c->window.kernel[0] * (size_t)block->kernel_row;
     for (int g = 0; g < c->group; g++) {
         for (int p = 0; p < c->panels; p++) {
             size_t index = (size_t)(g * c->panels + p);
             int left = c->outputs - p * QC_NR;
-            struct qc_tile_f32 tile = {.tap = c->tap + block->kernel_row * taps,
-                                       .n_taps = block->n_kernel_rows * taps,
-                                       .channels = c->tile_channels,
-                                       .weights = packed + index * panel_size + skip,
-                                       .bias = bias + index * QC_NR,
-                                       .n_out = left < QC_NR ? left : QC_NR,
-                                       .lo = c->lo,
-                                       .hi = c->hi};
-            run_panel(step, block, &tile, in + g * c->channels,
+            struct qc_tile_f32 panel = {.channels = c->tile_channels,
+                                        .weights = packed + index * panel_size,
+                                        .bias = bias + index * QC_NR,
+                                        .n_out = left < QC_NR ? left : QC_NR,
+                                        .lo = c->lo,
+                                        .hi = c->hi};
+            run_panel(step, c, block, &panel, in + g * c->channels,
                       out + g * c->outputs + p * QC_NR);
         }
     }
@@ -151,8 +153,8 @@ static void run_groups(const struct qc_step *step, const struct conv *c, const f
     struct qc_pixels pixels;
     struct qc_block block;
     qc_pixels_init(&pixels, &c->in, &c->out, &c->window, step->kernels->tile_rows_f32);
-    for (bool more = qc_pixels_first(&pixels, &block); more;
-         more = qc_pixels_next(&pixels, &block)) {
+    qc_block_init(&pixels, &block);
+    while (qc_block_next(&pixels, &block)) {
         run_block(step, c, &block, in, out, packed, bias);
     }
 }

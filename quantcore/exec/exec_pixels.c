@@ -41,7 +41,7 @@ void qc_pixels_init(struct qc_pixels *p, const struct qc_view *in, const struct 
     p->block_tiles = tiles < 1 ? 1 : (tiles > QC_BLOCK_TILES ? QC_BLOCK_TILES : (int)tiles);
 }
 
-static void next_band(const struct qc_pixels *p, struct qc_block *b)
+static void begin_band(const struct qc_pixels *p, struct qc_block *b)
 {
     int first, n;
     qc_window_rows(&p->window, p->in_height, b->row, &b->kernel_row, &b->n_kernel_rows);
@@ -51,55 +51,67 @@ static void next_band(const struct qc_pixels *p, struct qc_block *b)
             break;
         }
     }
-    b->first_tile = 0;
+    b->next_tile = 0;
     b->n_band_tiles = (b->n_rows * p->width + p->rows - 1) / p->rows;
 }
 
-static void fill_block(const struct qc_pixels *p, struct qc_block *b)
+static void end_band(const struct qc_pixels *p, struct qc_block *b)
 {
-    int64_t left = b->n_band_tiles - b->first_tile, n_pixels = b->n_rows * p->width;
-    int64_t first = b->first_tile * n_pixels / b->n_band_tiles;
-    b->n_tiles = left < p->block_tiles ? (int)left : p->block_tiles;
-    for (int i = 0; i <= b->n_tiles; i++) {
-        b->tile[i] = (int)((b->first_tile + i) * n_pixels / b->n_band_tiles - first);
+    b->row += b->n_rows;
+    if (b->row == p->height) {
+        b->row = 0;
+        b->image++;
     }
-    for (int i = 0, n = b->tile[b->n_tiles]; i < n;) { /* a row of the output or its part */
-        int64_t row = b->row + (first + i) / p->width, column = (first + i) % p->width;
+    if (b->image < p->images) {
+        begin_band(p, b);
+    }
+}
+
+/* The pixels from..end of the band, at places at, at + 1, … of the block. */
+static void add_pixels(const struct qc_pixels *p, struct qc_block *b, int64_t from, int64_t end,
+                       int at)
+{
+    while (from < end) { /* a row of the output or its part */
+        int64_t row = b->row + from / p->width, column = from % p->width;
         int64_t in = b->image * p->in_image + row * p->in_row + column * p->in_pixel;
         int64_t out = b->image * p->out_image + row * p->out_row + column * p->out_pixel;
-        int end = p->width - column < n - i ? i + (int)(p->width - column) : n;
-        for (; i < end; i++, in += p->in_pixel, out += p->out_pixel) {
-            b->in[i] = in;
-            b->out[i] = out;
+        int64_t n = p->width - column < end - from ? p->width - column : end - from;
+        from += n;
+        for (; n > 0; n--, at++, in += p->in_pixel, out += p->out_pixel) {
+            b->in[at] = in;
+            b->out[at] = out;
         }
     }
 }
 
-bool qc_pixels_first(const struct qc_pixels *p, struct qc_block *b)
+void qc_block_init(const struct qc_pixels *p, struct qc_block *b)
 {
-    b->image = b->row = 0;
-    if (p->images == 0 || p->height == 0 || p->width == 0) {
-        return false;
+    b->image = p->height == 0 || p->width == 0 ? p->images : 0;
+    b->row = 0;
+    if (b->image < p->images) {
+        begin_band(p, b);
     }
-    next_band(p, b);
-    fill_block(p, b);
-    return true;
 }
 
-bool qc_pixels_next(const struct qc_pixels *p, struct qc_block *b)
+bool qc_block_next(const struct qc_pixels *p, struct qc_block *b)
 {
-    b->first_tile += b->n_tiles;
-    if (b->first_tile == b->n_band_tiles) {
-        b->row += b->n_rows;
-        if (b->row == p->height) {
-            b->row = 0;
-            b->image++;
+    int at = 0;
+    b->n_tiles = 0;
+    while (b->n_tiles < p->block_tiles && b->image < p->images) {
+        int64_t n_pixels = b->n_rows * p->width;
+        int64_t first = b->next_tile * n_pixels / b->n_band_tiles, from = first;
+        int start = at;
+        for (; b->n_tiles < p->block_tiles && b->next_tile < b->n_band_tiles; b->n_tiles++) {
+            int64_t end = ++b->next_tile * n_pixels / b->n_band_tiles;
+            b->tile[b->n_tiles] = (struct qc_block_tile){at, (int)(end - from), b->kernel_row,
+                                                         b->n_kernel_rows};
+            at += (int)(end - from);
+            from = end;
         }
-        if (b->image == p->images) {
-            return false;
+        add_pixels(p, b, first, from, start);
+        if (b->next_tile == b->n_band_tiles) {
+            end_band(p, b);
         }
-        next_band(p, b);
     }
-    fill_block(p, b);
-    return true;
+    return b->n_tiles > 0;
 }

@@ -22,14 +22,20 @@ struct qc_pixels {
     int block_tiles;                       /* 1..QC_BLOCK_TILES */
 };
 
-/* Where the pixels of a block read (tap 0) and write, in elements from those of output
- * [0,0,0,0]. Tile i has the pixels tile[i] .. tile[i + 1] - 1. */
+struct qc_block_tile {
+    int first, n;                  /* pixels */
+    int kernel_row, n_kernel_rows; /* what of the kernel they see; n may be 0 */
+};
+
 struct qc_block {
-    int64_t image, row, n_rows;       /* the band */
-    int kernel_row, n_kernel_rows;    /* what of the kernel it sees; n may be 0 */
-    int64_t first_tile, n_band_tiles; /* within the band */
-    int n_tiles, tile[QC_BLOCK_TILES + 1];
+    int n_tiles;
+    struct qc_block_tile tile[QC_BLOCK_TILES];
+    /* Where each pixel reads (tap 0) and writes, in elements from those of output [0,0,0,0]. */
     int64_t in[QC_BLOCK_TILES * QC_MAX_ROWS], out[QC_BLOCK_TILES * QC_MAX_ROWS];
+    /* The band where the next block begins, and the tile in it. */
+    int64_t image, row, n_rows;
+    int kernel_row, n_kernel_rows;
+    int64_t next_tile, n_band_tiles;
 };
 
 /* The rows of the kernel that output row `row` sees inside the input. */
@@ -39,8 +45,8 @@ void qc_window_rows(const struct qc_window *w, int64_t in_height, int64_t row, i
 /* rows: the most a tile takes, 1..QC_MAX_ROWS. Both views are NHWC. */
 void qc_pixels_init(struct qc_pixels *p, const struct qc_view *in, const struct qc_view *out,
                     const struct qc_window *window, int rows);
-/* The first block, and the next ones; false after the last. */
-bool qc_pixels_first(const struct qc_pixels *p, struct qc_block *b);
-bool qc_pixels_next(const struct qc_pixels *p, struct qc_block *b);
+/* Before the first block; then the next one, false after the last. */
+void qc_block_init(const struct qc_pixels *p, struct qc_block *b);
+bool qc_block_next(const struct qc_pixels *p, struct qc_block *b);
 
 #endif

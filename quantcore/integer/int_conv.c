@@ -40,49 +40,18 @@ static int64_t first_tap(const struct int_conv *c, const struct qc_view *x)
     return -c->window.pad[0] * x->row_stride - c->window.pad[1] * x->pixel_stride;
 }
 
-/* sums: one a pixel of the block, or NULL; the first panel of a group fills them. */
-static void run_panel(const struct qc_step *step, const struct int_conv *c,
-                      const struct qc_block *block, struct qc_tile_s8 *tile, const uint8_t *in,
-                      const struct qc_view *y, int64_t out_first, int32_t *sums, bool first_panel)
-{
-    const uint8_t *row[QC_MAX_ROWS];
-    uint8_t *to_u8[QC_MAX_ROWS];
-    float *to_f32[QC_MAX_ROWS];
-    tile->row = row;
-    tile->out_u8 = c->out.is_u8 ? to_u8 : NULL;
-    tile->out_f32 = c->out.is_u8 ? NULL : to_f32;
-    for (int i = 0; i < block->n_tiles; i++) {
-        int first = block->tile[i], n = block->tile[i + 1] - first;
-        for (int r = 0; r < n; r++) {
-            int64_t to = out_first + block->out[first + r];
-            row[r] = in + block->in[first + r];
-            if (c->out.is_u8) {
-                to_u8[r] = (uint8_t *)y->data + to;
-            } else {
-                to_f32[r] = (float *)y->data + to;
-            }
-        }
-        tile->n_rows = n;
-        tile->row_sum = sums != NULL ? sums + first : NULL;
-        if (sums != NULL && first_panel) {
-            step->kernels->sum_taps_u8(row, n, tile->tap, tile->n_taps, c->channels, sums + first);
-        }
-        step->kernels->tile_s8(tile);
-    }
-}
-
-/* The rows of the kernel that the band does not see lie on the border, whose value is the input's
- * zero point: a constant a channel. */
-static const int32_t *band_bias(const struct int_conv *c, const struct qc_block *block,
+/* The rows of the kernel that a tile does not see lie on the border, whose value is the input's
+ * zero point: a constant a channel. first: the panel's first lane. */
+static const int32_t *tile_bias(const struct int_conv *c, const struct qc_block_tile *t,
                                 size_t first, int32_t *room)
 {
     size_t lanes = (size_t)(c->group * c->panels) * QC_NR;
-    if (block->n_kernel_rows == c->window.kernel[0]) {
+    if (t->n_kernel_rows == c->window.kernel[0]) {
         return c->bias + first;
     }
     memcpy(room, c->bias + first, QC_NR * sizeof(*room));
     for (int h = 0; h < c->window.kernel[0]; h++) {
-        bool seen = h >= block->kernel_row && h < block->kernel_row + block->n_kernel_rows;
+        bool seen = h >= t->kernel_row && h < t->kernel_row + t->n_kernel_rows;
         for (size_t o = 0; !seen && o < QC_NR; o++) {
             uint32_t more = (uint32_t)c->row_bias[(size_t)h * lanes + first + o];
             room[o] = (int32_t)((uint32_t)room[o] + more);
@@ -91,24 +60,67 @@ static const int32_t *band_bias(const struct int_conv *c, const struct qc_block 
     return room;
 }
 
+struct panel {
+    size_t index; /* of all groups' panels */
+    const uint8_t *in;
+    int64_t out;   /* element of output pixel [0,0,0] */
+    int32_t *sums; /* one a pixel of the block, or NULL; the first panel of a group fills them */
+    bool first;
+};
+
+static void run_panel(const struct qc_step *step, const struct int_conv *c,
+                      const struct qc_block *block, struct qc_tile_s8 *tile,
+                      const struct panel *panel, const struct qc_view *y)
+{
+    const uint8_t *row[QC_MAX_ROWS];
+    uint8_t *to_u8[QC_MAX_ROWS];
+    float *to_f32[QC_MAX_ROWS];
+    int32_t bias[QC_NR];
+    const int8_t *weights =
+        c->packed + panel->index * qc_packed_panel_s8(c->n_taps, c->channels);
+    int taps = c->tile_taps / c->window.kernel[0]; /* of a row of the kernel */
+    tile->row = row;
+    tile->out_u8 = c->out.is_u8 ? to_u8 : NULL;
+    tile->out_f32 = c->out.is_u8 ? NULL : to_f32;
+    for (int i = 0; i < block->n_tiles; i++) {
+        const struct qc_block_tile *t = &block->tile[i];
+        tile->n_rows = t->n;
+        for (int r = 0; r < t->n; r++) {
+            int64_t to = panel->out + block->out[t->first + r];
+            row[r] = panel->in + block->in[t->first + r];
+            if (c->out.is_u8) {
+                to_u8[r] = (uint8_t *)y->data + to;
+            } else {
+                to_f32[r] = (float *)y->data + to;
+            }
+        }
+        tile->tap = c->tap + t->kernel_row * taps;
+        tile->n_taps = t->n_kernel_rows * taps;
+        tile->weights = weights + (int64_t)t->kernel_row * taps * c->tile_channels * QC_NR;
+        tile->bias = tile_bias(c, t, panel->index * QC_NR, bias);
+        if (panel->sums != NULL) {
+            tile->row_sum = panel->sums + t->first;
+        }
+        if (panel->sums != NULL && panel->first) {
+            step->kernels->sum_taps_u8(row, t->n, tile->tap, tile->n_taps, c->channels,
+                                       panel->sums + t->first);
+        }
+        step->kernels->tile_s8(tile);
+    }
+}
+
 static void run_block(const struct qc_step *step, const struct int_conv *c,
                       const struct qc_block *block, const struct qc_view *x,
                       const struct qc_view *y)
 {
-    int32_t room[QC_BLOCK_TILES * QC_MAX_ROWS], bias[QC_NR];
+    int32_t room[QC_BLOCK_TILES * QC_MAX_ROWS];
     int32_t *sums = c->w_zero_point != NULL ? room : NULL;
-    size_t panel_size = qc_packed_panel_s8(c->n_taps, c->channels);
-    int taps = c->tile_taps / c->window.kernel[0]; /* of a row of the kernel */
-    size_t skip = panel_size / (size_t)c->window.kernel[0] * (size_t)block->kernel_row;
+    const uint8_t *in = (const uint8_t *)x->data + first_tap(c, x);
     for (int g = 0; g < c->group; g++) {
         for (int p = 0; p < c->panels; p++) {
             size_t index = (size_t)(g * c->panels + p);
             int left = c->outputs - p * QC_NR;
-            struct qc_tile_s8 tile = {.tap = c->tap + block->kernel_row * taps,
-                                      .n_taps = block->n_kernel_rows * taps,
-                                      .channels = c->tile_channels,
-                                      .weights = c->packed + index * panel_size + skip,
-                                      .bias = band_bias(c, block, index * QC_NR, bias),
+            struct qc_tile_s8 tile = {.channels = c->tile_channels,
                                       .w_zero_point =
                                           sums != NULL ? c->w_zero_point + index * QC_NR : NULL,
                                       .n_out = left < QC_NR ? left : QC_NR,
@@ -118,9 +130,9 @@ static void run_block(const struct qc_step *step, const struct int_conv *c,
                                       .y_max = c->out.y_max,
                                       .lo = c->out.lo,
                                       .hi = c->out.hi};
-            run_panel(step, c, block, &tile,
-                      (const uint8_t *)x->data + first_tap(c, x) + g * c->channels, y,
-                      g * c->outputs + p * QC_NR, sums, p == 0);
+            struct panel panel = {index, in + g * c->channels, g * c->outputs + p * QC_NR, sums,
+                                  p == 0};
+            run_panel(step, c, block, &tile, &panel, y);
         }
     }
 }
@@ -131,8 +143,8 @@ static void run_groups(const struct qc_step *step, const struct int_conv *c,
     struct qc_pixels pixels;
     struct qc_block block;
     qc_pixels_init(&pixels, x, y, &c->window, step->kernels->tile_rows_s8);
-    for (bool more = qc_pixels_first(&pixels, &block); more;
-         more = qc_pixels_next(&pixels, &block)) {
+    qc_block_init(&pixels, &block);
+    while (qc_block_next(&pixels, &block)) {
         run_block(step, c, &block, x, y);
     }
 }
