@@ -18,14 +18,14 @@ static inline void store16(const struct qc_tile_f32 *t, float *out, __m512 v, in
     }
 }
 
-#define POINT(r) const float *x##r = t->row[r] + t->tap[tap];
+#define POINT(r) const float *x##r = t->row[r];
 
 #define ACC(r) __m512 a##r = bias0, b##r = bias1;
 #define STEP(r)                                   \
     {                                             \
-        const __m512 x = _mm512_set1_ps(x##r[c]); \
-        a##r = _mm512_fmadd_ps(x, w0, a##r);      \
-        b##r = _mm512_fmadd_ps(x, w1, b##r);      \
+        const __m512 x = _mm512_set1_ps(x##r[c]);                  \
+        a##r = _mm512_fmadd_ps(x, w0, a##r);                       \
+        b##r = _mm512_fmadd_ps(x, w1, b##r);                       \
     }
 #define STORE(r)                                  \
     store16(t, t->out[r], a##r, 16);              \
@@ -38,37 +38,39 @@ static inline void store16(const struct qc_tile_f32 *t, float *out, __m512 v, in
 #define TILE(n)                                             \
     static void tile_##n(const struct qc_tile_f32 *t)       \
     {                                                       \
-        const __m512 bias0 = _mm512_loadu_ps(t->bias);      \
-        const __m512 bias1 = _mm512_loadu_ps(t->bias + 16); \
-        const float *w = t->weights;                        \
-        const ptrdiff_t channels = t->channels;             \
-        ROWS_##n(ACC)                                       \
-        for (int tap = 0; tap < t->n_taps; tap++) {         \
-            ROWS_##n(POINT)                                 \
-            for (ptrdiff_t c = 0; c < channels; c++) {      \
-                const __m512 w0 = _mm512_loadu_ps(w);       \
-                const __m512 w1 = _mm512_loadu_ps(w + 16);  \
-                w += QC_NR;                                 \
-                ROWS_##n(STEP)                              \
-            }                                               \
-        }                                                   \
-        ROWS_##n(STORE)                                     \
+        const __m512 bias0 = _mm512_loadu_ps(t->bias);             \
+        const __m512 bias1 = _mm512_loadu_ps(t->bias + 16);        \
+        const float *w = t->weights;                               \
+        const ptrdiff_t channels = t->channels;                    \
+        ROWS_##n(ACC)                                              \
+        ROWS_##n(POINT)                                            \
+        for (int tap = 0; tap < t->n_taps; tap++) {                \
+            const ptrdiff_t end = t->tap[tap] + channels;          \
+            for (ptrdiff_t c = t->tap[tap]; c < end; c++) {        \
+                const __m512 w0 = _mm512_loadu_ps(w);              \
+                const __m512 w1 = _mm512_loadu_ps(w + 16);         \
+                w += QC_NR;                                        \
+                ROWS_##n(STEP)                                     \
+            }                                                      \
+        }                                                          \
+        ROWS_##n(STORE)                                            \
     }                                                       \
     static void half_##n(const struct qc_tile_f32 *t)       \
     {                                                       \
-        const __m512 bias0 = _mm512_loadu_ps(t->bias);      \
-        const float *w = t->weights;                        \
-        const ptrdiff_t channels = t->channels;             \
-        ROWS_##n(HALF_ACC)                                  \
-        for (int tap = 0; tap < t->n_taps; tap++) {         \
-            ROWS_##n(POINT)                                 \
-            for (ptrdiff_t c = 0; c < channels; c++) {      \
-                const __m512 w0 = _mm512_loadu_ps(w);       \
-                w += QC_NR;                                 \
-                ROWS_##n(HALF_STEP)                         \
-            }                                               \
-        }                                                   \
-        ROWS_##n(HALF_STORE)                                \
+        const __m512 bias0 = _mm512_loadu_ps(t->bias);             \
+        const float *w = t->weights;                               \
+        const ptrdiff_t channels = t->channels;                    \
+        ROWS_##n(HALF_ACC)                                         \
+        ROWS_##n(POINT)                                            \
+        for (int tap = 0; tap < t->n_taps; tap++) {                \
+            const ptrdiff_t end = t->tap[tap] + channels;          \
+            for (ptrdiff_t c = t->tap[tap]; c < end; c++) {        \
+                const __m512 w0 = _mm512_loadu_ps(w);              \
+                w += QC_NR;                                        \
+                ROWS_##n(HALF_STEP)                                \
+            }                                                      \
+        }                                                          \
+        ROWS_##n(HALF_STORE)                                       \
     }
 
 TILE(1)

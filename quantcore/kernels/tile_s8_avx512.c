@@ -92,14 +92,14 @@ static inline __m512i broadcast4(const uint8_t *x)
 }
 
 #define ACC(r) __m512i a##r = bias0, b##r = bias1;
-#define POINT(r) const uint8_t *x##r = t->row[r] + t->tap[tap];
+#define POINT(r) const uint8_t *x##r = t->row[r];
 #define STEP(r)                                   \
     {                                             \
-        const __m512i x = broadcast4(x##r + c);   \
-        a##r = _mm512_dpbusd_epi32(a##r, x, w0);  \
-        b##r = _mm512_dpbusd_epi32(b##r, x, w1);  \
-        KEEP_ZMM(a##r)                            \
-        KEEP_ZMM(b##r)                            \
+        const __m512i x = broadcast4(x##r + c);                    \
+        a##r = _mm512_dpbusd_epi32(a##r, x, w0);                   \
+        b##r = _mm512_dpbusd_epi32(b##r, x, w1);                   \
+        KEEP_ZMM(a##r)                                             \
+        KEEP_ZMM(b##r)                                             \
     }
 #define CODES(r) requantize(&f, a##r, b##r),
 #define STORE(r) store_f32(t, &f, r, a##r, b##r);
@@ -116,7 +116,7 @@ static inline __m512i broadcast4(const uint8_t *x)
 #define HALF_STEP(r)                                             \
     {                                                            \
         a##r = _mm512_dpbusd_epi32(a##r, broadcast4(x##r + c), w0); \
-        KEEP_ZMM(a##r)                                           \
+        KEEP_ZMM(a##r)                                             \
     }
 #define HALF_CODES(r) requantize(&f, a##r, a##r),
 #define HALF_STORE(r) store_f32(t, &f, r, a##r, a##r);
@@ -126,60 +126,62 @@ static inline __m512i broadcast4(const uint8_t *x)
 #define TILE(n)                                                \
     static void tile_##n(const struct qc_tile_s8 *t)           \
     {                                                          \
-        const __m512i bias0 = _mm512_loadu_si512(t->bias);     \
-        const __m512i bias1 = _mm512_loadu_si512(t->bias + 16); \
-        const int8_t *w = t->weights;                          \
-        const ptrdiff_t channels = t->channels;                \
-        ROWS_##n(ACC)                                          \
-        if (t->row_sum != NULL) {                              \
-            const __m512i z0 = _mm512_loadu_si512(t->w_zero_point);      \
+        const __m512i bias0 = _mm512_loadu_si512(t->bias);         \
+        const __m512i bias1 = _mm512_loadu_si512(t->bias + 16);    \
+        const int8_t *w = t->weights;                              \
+        const ptrdiff_t channels = t->channels;                    \
+        ROWS_##n(ACC)                                              \
+        if (t->row_sum != NULL) {                                  \
+            const __m512i z0 = _mm512_loadu_si512(t->w_zero_point); \
             const __m512i z1 = _mm512_loadu_si512(t->w_zero_point + 16); \
-            ROWS_##n(OFFSET)                                   \
-        }                                                      \
-        for (int tap = 0; tap < t->n_taps; tap++) {            \
-            ROWS_##n(POINT)                                    \
-            for (ptrdiff_t c = 0; c < channels; c += 4) {      \
-                const __m512i w0 = _mm512_loadu_si512(w);      \
-                const __m512i w1 = _mm512_loadu_si512(w + 64); \
-                w += 4 * QC_NR;                                \
-                ROWS_##n(STEP)                                 \
-            }                                                  \
-        }                                                      \
-        struct finish f;                                       \
-        finish_init(&f, t);                                    \
-        if (t->out_u8 != NULL) {                               \
+            ROWS_##n(OFFSET)                                       \
+        }                                                          \
+        ROWS_##n(POINT)                                            \
+        for (int tap = 0; tap < t->n_taps; tap++) {                \
+            const ptrdiff_t end = t->tap[tap] + channels;          \
+            for (ptrdiff_t c = t->tap[tap]; c < end; c += 4) {     \
+                const __m512i w0 = _mm512_loadu_si512(w);          \
+                const __m512i w1 = _mm512_loadu_si512(w + 64);     \
+                w += 4 * QC_NR;                                    \
+                ROWS_##n(STEP)                                     \
+            }                                                      \
+        }                                                          \
+        struct finish f;                                           \
+        finish_init(&f, t);                                        \
+        if (t->out_u8 != NULL) {                                   \
             const __m512i codes[] = {ROWS_##n(CODES)};             \
-            store_u8(t, &f, codes, n);                         \
-        } else {                                               \
-            ROWS_##n(STORE)                                    \
-        }                                                      \
+            store_u8(t, &f, codes, n);                             \
+        } else {                                                   \
+            ROWS_##n(STORE)                                        \
+        }                                                          \
     }                                                          \
     static void half_##n(const struct qc_tile_s8 *t)           \
     {                                                          \
-        const __m512i bias0 = _mm512_loadu_si512(t->bias);     \
-        const int8_t *w = t->weights;                          \
-        const ptrdiff_t channels = t->channels;                \
-        ROWS_##n(HALF_ACC)                                     \
-        if (t->row_sum != NULL) {                              \
+        const __m512i bias0 = _mm512_loadu_si512(t->bias);         \
+        const int8_t *w = t->weights;                              \
+        const ptrdiff_t channels = t->channels;                    \
+        ROWS_##n(HALF_ACC)                                         \
+        if (t->row_sum != NULL) {                                  \
             const __m512i z0 = _mm512_loadu_si512(t->w_zero_point); \
-            ROWS_##n(HALF_OFFSET)                              \
-        }                                                      \
-        for (int tap = 0; tap < t->n_taps; tap++) {            \
-            ROWS_##n(POINT)                                    \
-            for (ptrdiff_t c = 0; c < channels; c += 4) {      \
-                const __m512i w0 = _mm512_loadu_si512(w);      \
-                w += 4 * QC_NR;                                \
-                ROWS_##n(HALF_STEP)                            \
-            }                                                  \
-        }                                                      \
-        struct finish f;                                       \
-        finish_init(&f, t);                                    \
-        if (t->out_u8 != NULL) {                               \
+            ROWS_##n(HALF_OFFSET)                                  \
+        }                                                          \
+        ROWS_##n(POINT)                                            \
+        for (int tap = 0; tap < t->n_taps; tap++) {                \
+            const ptrdiff_t end = t->tap[tap] + channels;          \
+            for (ptrdiff_t c = t->tap[tap]; c < end; c += 4) {     \
+                const __m512i w0 = _mm512_loadu_si512(w);          \
+                w += 4 * QC_NR;                                    \
+                ROWS_##n(HALF_STEP)                                \
+            }                                                      \
+        }                                                          \
+        struct finish f;                                           \
+        finish_init(&f, t);                                        \
+        if (t->out_u8 != NULL) {                                   \
             const __m512i codes[] = {ROWS_##n(HALF_CODES)};        \
-            store_u8(t, &f, codes, n);                         \
-        } else {                                               \
-            ROWS_##n(HALF_STORE)                               \
-        }                                                      \
+            store_u8(t, &f, codes, n);                             \
+        } else {                                                   \
+            ROWS_##n(HALF_STORE)                                   \
+        }                                                          \
     }
 
 TILE(1)
