@@ -157,6 +157,19 @@ enum { STRIPE = 16 };
         }                                                                                        \
     } while (0)
 
+/* Three planes of an image into pixels: images arrive that way, and the stripes take twice as
+ * long. */
+#define COPY_IMAGE(type)                                                                         \
+    do {                                                                                         \
+        const type *a = (const type *)(const void *)from, *b = a + sf, *d = b + sf;              \
+        type *t = (type *)(void *)to;                                                            \
+        for (int64_t j = 0; j < c->n; j++, t += c->to_stride) {                                  \
+            t[0] = a[j];                                                                         \
+            t[1] = b[j];                                                                         \
+            t[2] = d[j];                                                                         \
+        }                                                                                        \
+    } while (0)
+
 static void copy_plane(const struct qc_nd *nd, const int64_t *off, void *ctx)
 {
     const struct copy *c = ctx;
@@ -169,6 +182,10 @@ static void copy_plane(const struct qc_nd *nd, const int64_t *off, void *ctx)
             memcpy(to + j * c->to_stride * size, from + j * c->from_stride * size,
                    (size_t)(n * size));
         }
+    } else if (n == 3 && st == 1 && c->from_stride == 1 && c->size == 1) {
+        COPY_IMAGE(uint8_t);
+    } else if (n == 3 && st == 1 && c->from_stride == 1 && c->size == 4) {
+        COPY_IMAGE(uint32_t);
     } else if (c->size == 1) {
         COPY_AS(uint8_t);
     } else if (c->size == 2) {
