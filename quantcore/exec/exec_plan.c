@@ -349,12 +349,14 @@ static enum qd_code assign_offsets(struct plan *p, struct qd_error *err)
 
 /* ---- all of it ---- */
 
-/* The layout that a graph input is given in. One that is only quantized stays as it comes: its
- * bytes are a quarter to rearrange, and in NHWC a pixel of few channels is mostly padding, which
- * would lie there as f32 and as u8 at once. */
+/* The layout that a graph input is given in. One that is only quantized stays as it comes, unless
+ * it is an image: its bytes are a quarter to rearrange, and in NHWC its padding would lie there as
+ * f32 and as u8 at once. */
 static enum qc_layout input_layout(const struct plan *p, int value)
 {
-    bool quantized = !qc_graph_is_output(p->g, value);
+    const struct qc_shape *shape = &p->g->values[value].shape;
+    bool image = shape->rank == 4 && shape->dim[1] <= 4;
+    bool quantized = !image && !qc_graph_is_output(p->g, value);
     for (int i = 0; quantized && i < p->g->n_nodes; i++) {
         const struct qc_node *n = &p->g->nodes[i];
         for (int k = 0; is_executed(n) && k < n->n_inputs; k++) {

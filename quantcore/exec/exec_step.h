@@ -76,7 +76,7 @@ int qc_exec_zero_point(const struct qc_graph *g, int value);
 
 /* NHWC strides of a view (dtype, shape of rank 4 set) with a border of pad {top, left, bottom,
  * right} pixels: pixel stride rounded up to 16 f32, 16 (up to 32 channels) or 64 8-bit elements;
- * up to 4 channels to the channels themselves (f32) or 4. *ret_lead:
+ * up to 4 channels are not rounded. *ret_lead:
  * bytes from the start of the storage to element [0,0,0,0]; *ret_size: bytes of the storage. */
 void qc_view_nhwc_strides(struct qc_view *view, const int pad[4], size_t *ret_lead,
                           size_t *ret_size);

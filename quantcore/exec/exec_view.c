@@ -28,11 +28,11 @@ void qc_view_from_dense(const struct qc_view *view, const void *in)
 }
 
 /* What a pixel's channels are rounded up to. Few channels (images) stay together: a sixteenth of
- * a cache line a pixel would be read otherwise. Four bytes are what the s8 tiles read at once. */
+ * a cache line a pixel would be read otherwise. */
 static size_t pixel_unit(int64_t channels, size_t size)
 {
     if (channels <= 4) {
-        return size == 1 ? 4 : 1;
+        return 1;
     }
     return size == 1 && channels > 32 ? 64 : 16;
 }

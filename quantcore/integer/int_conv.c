@@ -10,7 +10,9 @@ struct int_conv {
     int n_taps, panels;
     bool depthwise;
     int padded; /* depthwise: channels rounded up to 64 */
-    int tile_taps, tile_channels; /* as the tiles see them; channels in fours */
+    int tile_taps, tile_depth; /* as the tiles see them: taps, and channels of a tap */
+    int tile_channels;         /* those in fours */
+    bool merged;               /* a tap is a row of the kernel: q_conv_merge */
     int32_t *tap;
     int8_t *packed;
     int16_t *taps;  /* depthwise: [n_taps][padded] */
@@ -77,7 +79,7 @@ static void run_panel(const struct qc_step *step, const struct int_conv *c,
     float *to_f32[QC_MAX_ROWS];
     int32_t bias[QC_NR];
     const int8_t *weights =
-        c->packed + panel->index * qc_packed_panel_s8(c->n_taps, c->channels);
+        c->packed + panel->index * qc_packed_panel_s8(c->tile_taps, c->tile_depth);
     int taps = c->tile_taps / c->window.kernel[0]; /* of a row of the kernel */
     tile->row = row;
     tile->out_u8 = c->out.is_u8 ? to_u8 : NULL;
@@ -233,12 +235,30 @@ static enum qd_code q_conv_merge(const struct qc_prepare *p, struct int_conv *c,
                                  struct qd_error *err)
 {
     const struct qc_view *x = &p->in[0];
-    int quads = (c->channels + 3) / 4 * 4;
-    bool merged = !c->depthwise && c->group == 1 && x->pixel_stride == quads &&
-                  c->window.dilation[1] == 1 && !sums;
-    c->tile_taps = merged ? c->window.kernel[0] : c->n_taps;
-    c->tile_channels = merged ? c->window.kernel[1] * quads : quads;
-    return qc_window_taps(p, &c->window, x, merged, &c->tap, err);
+    c->merged = !c->depthwise && c->group == 1 && x->pixel_stride == c->channels &&
+                c->window.dilation[1] == 1 && !sums;
+    c->tile_taps = c->merged ? c->window.kernel[0] : c->n_taps;
+    c->tile_depth = c->merged ? c->window.kernel[1] * c->channels : c->channels;
+    c->tile_channels = (c->tile_depth + 3) / 4 * 4;
+    return qc_window_taps(p, &c->window, x, c->merged, &c->tap, err);
+}
+
+/* The weights of a merged convolution: [output][kernel column][channel][kernel row]. */
+static enum qd_code merged_weights(struct qd_arena *arena, const struct int_conv *c,
+                                   const int8_t *w, const int8_t **ret, struct qd_error *err)
+{
+    size_t rows = (size_t)c->window.kernel[0], columns = (size_t)c->window.kernel[1];
+    size_t channels = (size_t)c->channels, outputs = (size_t)c->outputs;
+    int8_t *to = NULL;
+    QD_TRY(qd_arena_array(arena, outputs * channels, rows * columns, &to, err));
+    for (size_t o = 0; o < outputs; o++, w += channels * rows * columns) {
+        for (size_t i = 0; i < channels * rows * columns; i++) {
+            size_t channel = i / (rows * columns), row = i / columns % rows, column = i % columns;
+            to[((o * columns + column) * channels + channel) * rows + row] = w[i];
+        }
+    }
+    *ret = to;
+    return QD_OK;
 }
 
 static enum qd_code pack_quads(struct qd_arena *arena, struct int_conv *c, struct qd_error *err)
@@ -289,13 +309,22 @@ static void pack_row_bias(struct int_conv *c, const struct qc_unit_weights *u, i
     }
 }
 
-static void pack_groups(struct int_conv *c, const struct qc_unit_weights *u)
+static enum qd_code pack_groups(struct qd_arena *arena, struct int_conv *c,
+                                const struct qc_unit_weights *u, struct qd_error *err)
 {
-    size_t panel_size = qc_packed_panel_s8(c->n_taps, c->channels);
+    size_t panel_size = qc_packed_panel_s8(c->tile_taps, c->tile_depth);
+    size_t panels = (size_t)(c->group * c->panels);
+    const int8_t *w = u->w;
+    QD_TRY(qd_arena_array(arena, panels, panel_size, &c->packed, err));
+    QD_TRY(qd_arena_array(arena, panels * QC_NR * (size_t)c->window.kernel[0], sizeof(int32_t),
+                          &c->row_bias, err));
+    if (c->merged) {
+        QD_TRY(merged_weights(arena, c, u->w, &w, err));
+    }
     for (int g = 0; g < c->group; g++) {
         size_t first = (size_t)(g * c->panels);
-        qc_pack_s8(u->w + (size_t)(g * c->outputs) * u->depth, c->outputs, c->channels, c->n_taps,
-                   c->packed + first * panel_size);
+        qc_pack_s8(w + (size_t)(g * c->outputs) * u->depth, c->outputs, c->tile_depth,
+                   c->tile_taps, c->packed + first * panel_size);
         for (int o = 0; o < c->outputs; o++) {
             c->bias[first * QC_NR + (size_t)o] = u->bias[g * c->outputs + o];
             pack_row_bias(c, u, g * c->outputs + o, first * QC_NR + (size_t)o);
@@ -305,6 +334,7 @@ static void pack_groups(struct int_conv *c, const struct qc_unit_weights *u)
             c->multiplier[first * QC_NR + (size_t)o] = u->multiplier[g * c->outputs + o];
         }
     }
+    return QD_OK;
 }
 
 enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
@@ -326,25 +356,13 @@ enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
     QD_TRY(qc_unit_weights(p, p->in[3].data, (int)w[0], (size_t)(w[1] * c->n_taps), &u, err));
     size_t lanes =
         c->depthwise ? (size_t)c->padded : (size_t)c->group * (size_t)c->panels * QC_NR;
-    if (!c->depthwise) {
-        QD_TRY(qd_arena_array(p->arena, lanes / QC_NR, qc_packed_panel_s8(c->n_taps, c->channels),
-                              &c->packed, err));
-    }
     if (!c->depthwise && u.zero_point != NULL) {
         QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->w_zero_point, err));
-    }
-    if (!c->depthwise) {
-        size_t rows = (size_t)c->window.kernel[0];
-        QD_TRY(qd_arena_array(p->arena, rows * lanes, sizeof(int32_t), &c->row_bias, err));
     }
     QD_TRY(q_conv_merge(p, c, c->w_zero_point != NULL, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->bias, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(float), &c->multiplier, err));
-    if (c->depthwise) {
-        QD_TRY(pack_depthwise(p->arena, c, &u, err));
-    } else {
-        pack_groups(c, &u);
-    }
+    QD_TRY((c->depthwise ? pack_depthwise : pack_groups)(p->arena, c, &u, err));
     step->params = c;
     step->run = q_conv_run;
     return QD_OK;

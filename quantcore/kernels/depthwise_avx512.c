@@ -321,7 +321,7 @@ static void depthwise_quads(const struct qc_depthwise_s8 *d)
 }
 
 /* Few channels would leave most lanes of the quads empty. */
-enum { QUADS_FROM = 33 };
+enum { QUADS_FROM = 17 };
 
 void qc_depthwise_s8__avx512(const struct qc_depthwise_s8 *d)
 {

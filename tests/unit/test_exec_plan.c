@@ -215,7 +215,7 @@ START_TEST(qc_view_nhwc_strides__few_channels__stay_together)
 {
     static const struct {
         int channels, f32, u8;
-    } want[] = {{1, 1, 4},    {3, 3, 4},    {4, 4, 4},     {5, 16, 16},
+    } want[] = {{1, 1, 1},    {3, 3, 3},    {4, 4, 4},     {5, 16, 16},
                 {16, 16, 16}, {17, 32, 32}, {33, 48, 64},  {96, 96, 128}};
     const int pad[4] = {0, 1, 2, 3};
     for (size_t i = 0; i < QD_COUNT_OF(want); i++) {
