@@ -28,8 +28,7 @@ enum qc_isa {
  * Packed weights, for a panel of QC_NR output channels (missing ones are zero):
  *   f32: [tap][c][QC_NR]                    c = 0..channels-1
  *   s8:  [tap][c/4][QC_NR][4]               channels rounded up to a multiple of 4 with zeros;
- *        the input's channel stride must make those extra bytes readable (any value: weight 0);
- *        then QC_NR s32, 128 * sum of the channel's weights: for products of signed bytes alone.
+ *        the input's channel stride must make those extra bytes readable (any value: weight 0).
  * qc_pack_* below make them. */
 #define QC_NR 32
 #define QC_MAX_ROWS 12
@@ -41,7 +40,7 @@ struct qc_tile_f32 {
     const int32_t *tap;       /* n_taps offsets in elements */
     int n_taps;
     int channels;             /* input channels of the group */
-    const float *weights;     /* one packed panel */
+    const float *weights;     /* these taps of a packed panel */
     const float *bias;        /* QC_NR values (zero padded) */
     int n_out;                /* channels of the panel to store, 1..QC_NR */
     float lo, hi;             /* fused activation: clamp; -inf, +inf for none */
@@ -55,7 +54,7 @@ struct qc_tile_s8 {
     const int32_t *tap;
     int n_taps;
     int channels;             /* rounded up to a multiple of 4 */
-    const int8_t *weights;
+    const int8_t *weights;    /* these taps of a packed panel */
     const int32_t *bias;      /* QC_NR values, the input zero point folded in:
                                  b[o] - x_zero_point * sum(w[o]) (wraps modulo 2^32) */
     /* Weights with zero points: sums of the rows' inputs (qc_sum_taps_u8_fn) and QC_NR zero

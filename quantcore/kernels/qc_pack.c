@@ -9,7 +9,7 @@ size_t qc_packed_panel_f32(int n_taps, int channels)
 
 size_t qc_packed_panel_s8(int n_taps, int channels)
 {
-    return ((size_t)n_taps * (((size_t)channels + 3) & ~(size_t)3) + sizeof(int32_t)) * QC_NR;
+    return (size_t)n_taps * (((size_t)channels + 3) & ~(size_t)3) * QC_NR;
 }
 
 void qc_pack_f32(const float *w, int n_out, int channels, int n_taps, float *out)
@@ -34,15 +34,11 @@ void qc_pack_s8(const int8_t *w, int n_out, int channels, int n_taps, int8_t *ou
     memset(out, 0, ((size_t)n_out + QC_NR - 1) / QC_NR * panel);
     for (size_t o = 0; o < (size_t)n_out; o++) {
         int8_t *p = out + o / QC_NR * panel + o % QC_NR * 4;
-        uint32_t sum = 0; /* wraps, as what it is added to */
         for (size_t c = 0; c < depth; c++) {
             for (size_t t = 0; t < taps; t++) {
-                int8_t one = w[(o * depth + c) * taps + t];
-                p[(t * padded + c / 4 * 4) * QC_NR + c % 4] = one;
-                sum += 128U * (uint32_t)one;
+                p[(t * padded + c / 4 * 4) * QC_NR + c % 4] = w[(o * depth + c) * taps + t];
             }
         }
-        memcpy(p + taps * padded * QC_NR, &sum, sizeof(sum));
     }
 }
 

@@ -1,6 +1,7 @@
 /* u8 x s8 convolution tile, NEON with dot product: up to 8 pixels x 8 channels in 16 of the 32
- * registers. SDOT multiplies signed bytes: it gets x - 128, and the sum of 128 w stands behind the
- * panel's weights. All sums are modulo 2^32: exact. */
+ * registers. SDOT multiplies signed bytes: it gets x - 128, and the sum of 128 w is added at the
+ * end, counted in two more registers (an eighth of the work: a tile may take part of the taps, so
+ * that no sum can be packed with the weights). All sums are modulo 2^32: exact. */
 #include <string.h>
 
 #include "quantcore/kernels/kernels_decl.h"
@@ -84,21 +85,25 @@ static inline int8x16_t broadcast4(const uint8_t *x)
     {                                                               \
         const int8x16_t w0 = vld1q_s8(w), w1 = vld1q_s8(w + 16);    \
         w += 4 * QC_NR;                                             \
+        s0 = vdotq_s32(s0, w0, ones);                               \
+        s1 = vdotq_s32(s1, w1, ones);                               \
         rows(step)                                                  \
         KEEP_LOADS()                    \
     }
-#define STORE(r) store_row(t, &f, r, first, a##r, b##r);
+#define STORE(r) \
+    store_row(t, &f, r, first, vaddq_s32(a##r, shift0), vaddq_s32(b##r, shift1));
 /* The weights' zero points, once a tile: acc -= zero_point * sum of the row's inputs. */
 #define OFFSET(r)                                   \
     a##r = vmlsq_n_s32(a##r, z0, t->row_sum[r]);    \
     b##r = vmlsq_n_s32(b##r, z1, t->row_sum[r]);
 
 #define TILE(n)                                                                            \
-    static void tile_##n(const struct qc_tile_s8 *t, const int32_t *shift, int first)      \
+    static void tile_##n(const struct qc_tile_s8 *t, int first)                            \
     {                                                                                      \
-        const int32_t *bias = t->bias + first;                                             \
-        const int32x4_t bias0 = vaddq_s32(vld1q_s32(bias), vld1q_s32(shift));              \
-        const int32x4_t bias1 = vaddq_s32(vld1q_s32(bias + 4), vld1q_s32(shift + 4));      \
+        const int32x4_t bias0 = vld1q_s32(t->bias + first);                                \
+        const int32x4_t bias1 = vld1q_s32(t->bias + first + 4);                            \
+        const int8x16_t ones = vdupq_n_s8(1);                                              \
+        int32x4_t s0 = vdupq_n_s32(0), s1 = s0;                                            \
         const int8_t *w = t->weights + 4 * first;                                          \
         const ptrdiff_t channels = t->channels;                                            \
         ROWS_##n(ACC)                                                                      \
@@ -121,6 +126,7 @@ static inline int8x16_t broadcast4(const uint8_t *x)
                 CHANNELS(ROWS_##n, ONE)                                                    \
             }                                                                              \
         }                                                                                  \
+        const int32x4_t shift0 = vshlq_n_s32(s0, 7), shift1 = vshlq_n_s32(s1, 7);          \
         struct finish f;                                                                   \
         finish_init(&f, t);                                                                \
         ROWS_##n(STORE)                                                                    \
@@ -137,11 +143,9 @@ TILE(8)
 
 void qc_tile_s8__neon(const struct qc_tile_s8 *t)
 {
-    static void (*const by_rows[ROWS])(const struct qc_tile_s8 *, const int32_t *, int) = {
+    static void (*const by_rows[ROWS])(const struct qc_tile_s8 *, int) = {
         tile_1, tile_2, tile_3, tile_4, tile_5, tile_6, tile_7, tile_8,
     };
-    int32_t shift[QC_NR];
-    memcpy(shift, t->weights + (size_t)t->n_taps * (size_t)t->channels * QC_NR, sizeof(shift));
     for (int r = 0; r < t->n_rows; r += ROWS) {
         struct qc_tile_s8 part = *t;
         part.row += r;
@@ -150,7 +154,7 @@ void qc_tile_s8__neon(const struct qc_tile_s8 *t)
         part.out_f32 = t->out_f32 != NULL ? t->out_f32 + r : NULL;
         part.n_rows = t->n_rows - r < ROWS ? t->n_rows - r : ROWS;
         for (int first = 0; first < t->n_out; first += LANES) {
-            by_rows[part.n_rows - 1](&part, shift + first, first);
+            by_rows[part.n_rows - 1](&part, first);
         }
     }
 }

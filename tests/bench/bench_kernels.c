@@ -18,7 +18,7 @@ ALIGNED float f32_w[TAPS * CHANNELS * QC_NR];
 ALIGNED float f32_out[PIXELS * CHANNELS];
 ALIGNED uint8_t u8_in[PIXELS * CHANNELS];
 ALIGNED uint8_t u8_out[PIXELS * CHANNELS];
-ALIGNED int8_t s8_w[TAPS * CHANNELS * QC_NR + sizeof(int32_t) * QC_NR];
+ALIGNED int8_t s8_w[TAPS * CHANNELS * QC_NR];
 ALIGNED int16_t s16_w[TAPS * CHANNELS];
 ALIGNED int8_t quads[12 * CHANNELS];
 static int32_t quad_taps[12]; /* three columns */
