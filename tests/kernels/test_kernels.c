@@ -153,6 +153,12 @@ static void check_tile_s8(enum qc_isa isa, const struct shape *s, int n_rows, in
         zero_points[i] = (int32_t)(data_next() % 256) - 128;
         sums[i % QC_MAX_ROWS] = (int32_t)(uint32_t)data_next();
     }
+    if (data_next() % 2 == 0) { /* part of the taps, as at a border */
+        int first = (int)(data_next() % (uint64_t)s->n_taps);
+        t.n_taps = 1 + (int)(data_next() % (uint64_t)(s->n_taps - first));
+        t.tap += first;
+        t.weights += first * t.channels * QC_NR;
+    }
     bool asymmetric = data_next() % 2 == 0;
     t.row_sum = asymmetric ? sums : NULL;
     t.w_zero_point = asymmetric ? zero_points : NULL;
