@@ -2,7 +2,6 @@
 #include <immintrin.h>
 #include <math.h>
 
-#include "quantcore/kernels/kernels_bins.h"
 #include "quantcore/kernels/kernels_decl.h"
 
 enum { LANES = 16 };
@@ -53,58 +52,27 @@ static inline __m512i bins_of(const struct scaler *s, __m512 x)
     return _mm512_cvttps_epi32(f);
 }
 
-/* n_bins <= 65536 */
-static inline __m256i in_16_bits(__m512i bins)
-{
-    return _mm512_cvtepi32_epi16(bins);
-}
+/* Values a round: their bins stay in the first cache between the two loops. */
+enum { ROUND = 512 };
 
-static void count_in_tables(const struct scaler *s, const float *x, size_t n, int n_bins,
-                            uint64_t *counts)
+/* After a ReLU every second value is 0: those are counted by a population count, for a counter that
+ * is incremented each time waits for its own store. The others' bins are put one behind the other
+ * first, so that counting them has no branch to guess. Returns how many were 0. */
+static uint64_t count_round(const struct scaler *s, const float *x, size_t n, uint64_t *counts)
 {
-    struct bins b;
-    bins_clear(&b, n_bins);
+    uint32_t bins[ROUND + LANES];
+    size_t kept = 0;
     for (size_t i = 0; i < n; i += LANES) {
-        __m256i bins = in_16_bits(bins_of(s, _mm512_loadu_ps(x + i)));
-        bins_add4(&b, (uint64_t)_mm256_extract_epi64(bins, 0));
-        bins_add4(&b, (uint64_t)_mm256_extract_epi64(bins, 1));
-        bins_add4(&b, (uint64_t)_mm256_extract_epi64(bins, 2));
-        bins_add4(&b, (uint64_t)_mm256_extract_epi64(bins, 3));
+        __mmask16 lanes = (__mmask16)(n - i >= LANES ? 0xffffU : (1U << (n - i)) - 1);
+        __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
+        __mmask16 others = _mm512_mask_cmp_ps_mask(lanes, v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+        _mm512_storeu_si512(bins + kept, _mm512_maskz_compress_epi32(others, bins_of(s, v)));
+        kept += (unsigned)__builtin_popcount(others);
     }
-    bins_merge(&b, n_bins, counts);
-}
-
-/* After a ReLU every second value is 0: those are counted by a population count, for a counter
- * that is incremented each time waits for its own store. */
-struct zeros {
-    __m512i bin; /* where 0 goes, in all lanes */
-    uint64_t n;  /* modulo 2^64 */
-};
-
-static inline void count_direct(const struct scaler *s, struct zeros *z, __mmask16 lanes,
-                                const float *x, uint64_t *counts)
-{
-    __m512 v = _mm512_maskz_loadu_ps(lanes, x);
-    __mmask16 others = _mm512_mask_cmp_ps_mask(lanes, v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-    unsigned n = (unsigned)__builtin_popcount(others);
-    z->n += (unsigned)__builtin_popcount(lanes) - n;
-    if (n == 0) {
-        return;
+    for (size_t i = 0; i < kept; i++) {
+        counts[bins[i]]++;
     }
-    /* Others move to the front, in fours; what is left of a four counts as 0 and is taken back. */
-    __m512i front = _mm512_mask_compress_epi32(z->bin, others, bins_of(s, v));
-    __m256i bins = in_16_bits(front);
-    z->n -= (0U - n) % 4;
-    counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 0));
-    if (n > 4) {
-        counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 1));
-    }
-    if (n > 8) {
-        counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 2));
-    }
-    if (n > 12) {
-        counts_add4(counts, (uint64_t)_mm256_extract_epi64(bins, 3));
-    }
+    return n - kept;
 }
 
 void qc_histogram_f32__avx512(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
@@ -112,18 +80,9 @@ void qc_histogram_f32__avx512(const float *x, size_t n, int32_t first, float inv
 {
     const struct scaler s = {_mm512_set1_ps((float)first), _mm512_set1_ps(inv_width),
                              _mm512_set1_ps((float)(n_bins - 1))};
-    size_t i = 0, whole = n - n % LANES;
-    while (bins_useful(whole - i, n_bins)) {
-        size_t round = whole - i < BINS_ROUND ? whole - i : BINS_ROUND;
-        count_in_tables(&s, x + i, round, n_bins, counts);
-        i += round;
+    uint64_t zeros = 0;
+    for (size_t i = 0; i < n; i += ROUND) {
+        zeros += count_round(&s, x + i, n - i < ROUND ? n - i : ROUND, counts);
     }
-    struct zeros z = {bins_of(&s, _mm512_setzero_ps()), 0};
-    for (; i < whole; i += LANES) {
-        count_direct(&s, &z, 0xffff, x + i, counts);
-    }
-    if (i < n) {
-        count_direct(&s, &z, (__mmask16)((1U << (n - i)) - 1), x + i, counts);
-    }
-    counts[_mm512_cvtsi512_si32(z.bin)] += z.n;
+    counts[_mm512_cvtsi512_si32(bins_of(&s, _mm512_setzero_ps()))] += zeros;
 }
