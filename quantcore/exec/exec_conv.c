@@ -115,7 +115,7 @@ static void run_panel(const struct qc_step *step, const struct conv *c,
     for (int i = 0; i < block->n_tiles; i++) {
         const struct qc_block_tile *t = &block->tile[i];
         tile.n_rows = t->n;
-        for (int r = 0; r < t->n; r++) {
+        for (int r = 0; r < QC_MAX_ROWS; r++) {
             row[r] = in + block->in[t->first + r];
             to[r] = out + block->out[t->first + r];
         }

@@ -1,5 +1,7 @@
 #include "quantcore/exec/exec_pixels.h"
 
+#include <string.h>
+
 /* Input of a block, so that it stays in the second cache beside the weights. */
 enum { BLOCK_BYTES = 192 * 1024 };
 
@@ -86,6 +88,8 @@ static void add_pixels(const struct qc_pixels *p, struct qc_block *b, int64_t fr
 
 void qc_block_init(const struct qc_pixels *p, struct qc_block *b)
 {
+    memset(b->in, 0, sizeof(b->in));
+    memset(b->out, 0, sizeof(b->out));
     b->image = p->height == 0 || p->width == 0 ? p->images : 0;
     b->row = 0;
     if (b->image < p->images) {

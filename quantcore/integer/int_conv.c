@@ -87,14 +87,14 @@ static void run_panel(const struct qc_step *step, const struct int_conv *c,
     for (int i = 0; i < block->n_tiles; i++) {
         const struct qc_block_tile *t = &block->tile[i];
         tile->n_rows = t->n;
-        for (int r = 0; r < t->n; r++) {
-            int64_t to = panel->out + block->out[t->first + r];
+        for (int r = 0; r < QC_MAX_ROWS; r++) {
             row[r] = panel->in + block->in[t->first + r];
-            if (c->out.is_u8) {
-                to_u8[r] = (uint8_t *)y->data + to;
-            } else {
-                to_f32[r] = (float *)y->data + to;
-            }
+        }
+        for (int r = 0; c->out.is_u8 && r < QC_MAX_ROWS; r++) {
+            to_u8[r] = (uint8_t *)y->data + panel->out + block->out[t->first + r];
+        }
+        for (int r = 0; !c->out.is_u8 && r < QC_MAX_ROWS; r++) {
+            to_f32[r] = (float *)y->data + panel->out + block->out[t->first + r];
         }
         tile->tap = c->tap + t->kernel_row * taps;
         tile->n_taps = t->n_kernel_rows * taps;
