@@ -12,6 +12,7 @@ struct finish {
     __m512 lo, hi; /* u8: hi alone */
     __m512i zero_point, y_min, y_max, order;
     __mmask32 lanes;
+    bool small; /* all multipliers are below a half */
 };
 
 static inline void finish_init(struct finish *f, const struct qc_tile_s8 *t)
@@ -24,22 +25,23 @@ static inline void finish_init(struct finish *f, const struct qc_tile_s8 *t)
     f->y_min = _mm512_set1_epi8((char)t->y_min);
     f->y_max = _mm512_set1_epi8((char)t->y_max);
     f->order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    f->small = (_mm512_cmp_ps_mask(f->multiplier[0], _mm512_set1_ps(0.5f), _CMP_NLT_UQ) |
+                _mm512_cmp_ps_mask(f->multiplier[1], _mm512_set1_ps(0.5f), _CMP_NLT_UQ)) == 0;
     f->lanes = t->n_out == QC_NR ? UINT32_MAX : (1U << t->n_out) - 1;
 }
 
-static inline __m512i to_steps(__m512i acc, __m512 multiplier, __m512 hi)
+/* Beyond 2^31 an f32 would become the smallest integer: multipliers below a half stay away. */
+static inline __m512i to_steps(const struct finish *f, __m512i acc, int half, bool small)
 {
-    __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
-    return _mm512_cvtps_epi32(_mm512_min_ps(y, hi));
+    __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), f->multiplier[half]);
+    return _mm512_cvtps_epi32(small ? y : _mm512_min_ps(y, f->hi));
 }
 
-/* A row's codes as saturated 16 bits, four channels of v0 and four of v1 in each 128. Below y_min
- * the conversion and the packing saturate; above y_max the minimum comes first, because an f32
- * beyond 2^31 would become the smallest integer. */
-static inline __m512i requantize(const struct finish *f, __m512i v0, __m512i v1)
+/* A row's codes as saturated 16 bits, four channels of v0 and four of v1 in each 128. */
+static inline __m512i requantize(const struct finish *f, __m512i v0, __m512i v1, bool small)
 {
-    __m512i y = _mm512_packs_epi32(to_steps(v0, f->multiplier[0], f->hi),
-                                   to_steps(v1, f->multiplier[1], f->hi));
+    __m512i y =
+        _mm512_packs_epi32(to_steps(f, v0, 0, small), to_steps(f, v1, 1, small));
     return _mm512_adds_epi16(y, f->zero_point);
 }
 
@@ -101,7 +103,8 @@ static inline __m512i broadcast4(const uint8_t *x)
         KEEP_ZMM(a##r)                                             \
         KEEP_ZMM(b##r)                                             \
     }
-#define CODES(r) requantize(&f, a##r, b##r),
+#define CODES(r) requantize(&f, a##r, b##r, false),
+#define SMALL_CODES(r) requantize(&f, a##r, b##r, true),
 #define STORE(r) store_f32(t, &f, r, a##r, b##r);
 /* The weights' zero points, once a tile: acc -= zero_point * sum of the row's inputs. */
 #define OFFSET(r)                                                  \
@@ -118,7 +121,7 @@ static inline __m512i broadcast4(const uint8_t *x)
         a##r = _mm512_dpbusd_epi32(a##r, broadcast4(x##r + c), w0); \
         KEEP_ZMM(a##r)                                             \
     }
-#define HALF_CODES(r) requantize(&f, a##r, a##r),
+#define HALF_CODES(r) requantize(&f, a##r, a##r, false),
 #define HALF_STORE(r) store_f32(t, &f, r, a##r, a##r);
 #define HALF_OFFSET(r)                                           \
     a##r = _mm512_sub_epi32(a##r, _mm512_mullo_epi32(z0, _mm512_set1_epi32(t->row_sum[r])));
@@ -148,7 +151,10 @@ static inline __m512i broadcast4(const uint8_t *x)
         }                                                          \
         struct finish f;                                           \
         finish_init(&f, t);                                        \
-        if (t->out_u8 != NULL) {                                   \
+        if (t->out_u8 != NULL && f.small) {                        \
+            const __m512i codes[] = {ROWS_##n(SMALL_CODES)};       \
+            store_u8(t, &f, codes, n);                             \
+        } else if (t->out_u8 != NULL) {                            \
             const __m512i codes[] = {ROWS_##n(CODES)};             \
             store_u8(t, &f, codes, n);                             \
         } else {                                                   \
