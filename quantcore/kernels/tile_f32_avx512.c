@@ -6,11 +6,10 @@
 #include "quantcore/kernels/kernels_rows.h"
 
 /* n: channels left from this vector's first one on. */
-static inline void store16(const struct qc_tile_f32 *t, float *out, __m512 v, int n)
+static inline void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
 {
     /* the operand order lets NaN through, as qc_clamp does */
-    v = _mm512_max_ps(_mm512_set1_ps(t->lo), v);
-    v = _mm512_min_ps(_mm512_set1_ps(t->hi), v);
+    v = _mm512_min_ps(hi, _mm512_max_ps(lo, v));
     if (n >= 16) {
         _mm512_storeu_ps(out, v);
     } else {
@@ -28,12 +27,12 @@ static inline void store16(const struct qc_tile_f32 *t, float *out, __m512 v, in
         b##r = _mm512_fmadd_ps(x, w1, b##r);                       \
     }
 #define STORE(r)                                  \
-    store16(t, t->out[r], a##r, 16);              \
-    store16(t, t->out[r] + 16, b##r, t->n_out - 16);
+    store16(t->out[r], a##r, lo, hi, 16);         \
+    store16(t->out[r] + 16, b##r, lo, hi, n_out - 16);
 
 #define HALF_ACC(r)   __m512 a##r = bias0;
 #define HALF_STEP(r)  a##r = _mm512_fmadd_ps(_mm512_set1_ps(x##r[c]), w0, a##r);
-#define HALF_STORE(r) store16(t, t->out[r], a##r, t->n_out);
+#define HALF_STORE(r) store16(t->out[r], a##r, lo, hi, n_out);
 
 #define TILE(n)                                             \
     static void tile_##n(const struct qc_tile_f32 *t)       \
@@ -53,6 +52,9 @@ static inline void store16(const struct qc_tile_f32 *t, float *out, __m512 v, in
                 ROWS_##n(STEP)                                     \
             }                                                      \
         }                                                          \
+        const __m512 lo = _mm512_set1_ps(t->lo);                   \
+        const __m512 hi = _mm512_set1_ps(t->hi);                   \
+        const int n_out = t->n_out;                                \
         ROWS_##n(STORE)                                            \
     }                                                       \
     static void half_##n(const struct qc_tile_f32 *t)       \
@@ -70,6 +72,9 @@ static inline void store16(const struct qc_tile_f32 *t, float *out, __m512 v, in
                 ROWS_##n(HALF_STEP)                                \
             }                                                      \
         }                                                          \
+        const __m512 lo = _mm512_set1_ps(t->lo);                   \
+        const __m512 hi = _mm512_set1_ps(t->hi);                   \
+        const int n_out = t->n_out;                                \
         ROWS_##n(HALF_STORE)                                       \
     }
 
