@@ -13,22 +13,22 @@ static inline __mmask16 lanes_of(int n)
     return (__mmask16)(n >= LANES ? 0xffffU : (1U << n) - 1);
 }
 
-static inline void store_f32(float *out, __mmask16 lanes, __m512 y, float lo, float hi)
+static inline void store_f32(float *out, __mmask16 lanes, __m512 y, __m512 lo, __m512 hi)
 {
-    y = _mm512_min_ps(_mm512_set1_ps(hi), _mm512_max_ps(_mm512_set1_ps(lo), y));
-    _mm512_mask_storeu_ps(out, lanes, y);
+    _mm512_mask_storeu_ps(out, lanes, _mm512_min_ps(hi, _mm512_max_ps(lo, y)));
 }
 
 #define ACC(r)   __m512 a##r = bias;
 #define POINT(r) const float *x##r = d->in + (i + r) * d->in_step + c;
 #define STEP(r)  a##r = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, x##r + tap), w, a##r);
-#define STORE(r) store_f32(d->out + (i + r) * d->out_step + c, lanes, a##r, d->lo, d->hi);
+#define STORE(r) store_f32(d->out + (i + r) * d->out_step + c, lanes, a##r, lo, hi);
 
 #define SEGMENT(n)                                                                               \
     static void segment_f32_##n(const struct qc_depthwise_f32 *d, int i, int c,           \
                                        __mmask16 lanes)                                          \
     {                                                                                            \
         const __m512 bias = _mm512_loadu_ps(d->bias + c);                                        \
+        const __m512 lo = _mm512_set1_ps(d->lo), hi = _mm512_set1_ps(d->hi);                     \
         const float *weights = d->weights + c;                                                   \
         ROWS_##n(ACC) ROWS_##n(POINT) for (int t = 0; t < d->n_taps; t++)                        \
         {                                                                                        \
@@ -90,7 +90,7 @@ static inline void store_s8(const struct qc_depthwise_s8 *d, int64_t at, int c, 
         __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(y), _mm512_set1_epi32(d->y_zero_point));
         _mm_mask_storeu_epi8(d->out_u8 + at, lanes, _mm512_cvtepi32_epi8(q));
     } else {
-        store_f32(d->out_f32 + at, lanes, y, d->lo, d->hi);
+        store_f32(d->out_f32 + at, lanes, y, _mm512_set1_ps(d->lo), _mm512_set1_ps(d->hi));
     }
 }
 
