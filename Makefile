@@ -228,6 +228,11 @@ bench-accuracy: $(BUILD)/quantd $(if $(INTEROP_PYTHON),,$(VENV)/stamp)  ## accur
 	timeout 7200 $(or $(INTEROP_PYTHON),$(VENV)/bin/python) -B tests/bench/bench_accuracy.py \
 		--quantd $(BUILD)/quantd --work $(BUILD)/accuracy --output $(BUILD)/bench_accuracy.json \
 		--save tests/bench/accuracy.json $(BENCH_FLAGS)
+# The same recipes judged on parts of the calibration samples: what defaults are chosen by.
+.PHONY: bench-defaults
+bench-defaults: $(BUILD)/quantd $(if $(INTEROP_PYTHON),,$(VENV)/stamp)  ## which defaults the calibration samples alone speak for (needs PyPI)
+	timeout 7200 $(or $(INTEROP_PYTHON),$(VENV)/bin/python) -B tests/bench/bench_defaults.py \
+		--quantd $(BUILD)/quantd --work $(BUILD)/defaults --save tests/bench/defaults.json
 # Debian's python3 has venv without ensurepip until python3-venv is installed.
 $(VENV)/stamp:
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || { \
