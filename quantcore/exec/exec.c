@@ -48,7 +48,7 @@ static void bind_views(const struct qc_exec *e, struct qc_exec_state *s)
     for (int i = 0; i < e->n_slots; i++) {
         const struct qc_slot *slot = &e->slots[i];
         s->views[i] = slot->view;
-        if (slot->size > 0) {
+        if (slot->size > 0 || slot->whole >= 0) {
             s->views[i].data = s->buffer + slot->offset + slot->lead;
         }
     }

@@ -11,6 +11,13 @@ struct plan {
     struct qd_arena *arena;
     bool *wants_nhwc; /* [n_values] an NHWC operator reads it, maybe behind others */
     int (*border)[4]; /* [n_values] */
+    struct part *part; /* [n_values] */
+};
+
+/* A value that is written where a Concat along the channels wants it. */
+struct part {
+    int whole;       /* the Concat's output, -1 */
+    int64_t channel; /* where it begins there */
 };
 
 static const struct qc_exec_row *row_of(const struct qc_node *n)
@@ -53,6 +60,56 @@ static void want_inputs(struct plan *p, const struct qc_node *n)
     }
 }
 
+/* ---- parts of a Concat ---- */
+
+static int count_uses(const struct qc_graph *g, int value)
+{
+    int n = 0;
+    for (int i = 0; i < g->n_nodes; i++) {
+        for (int k = 0; k < g->nodes[i].n_inputs; k++) {
+            n += g->nodes[i].inputs[k] == value;
+        }
+    }
+    return n;
+}
+
+/* Whether the value is made in NHWC, for this use alone. */
+static bool can_be_part(const struct plan *p, int value, const bool *keep)
+{
+    const struct qc_value *v = &p->g->values[value];
+    if (v->producer < 0 || v->shape.rank != 4 || (keep != NULL && keep[value]) ||
+        qc_graph_is_output(p->g, value) || count_uses(p->g, value) != 1) {
+        return false;
+    }
+    const struct qc_node *n = &p->g->nodes[v->producer];
+    return is_executed(n) && n->n_outputs == 1 && row_of(n) != NULL &&
+           row_of(n)->layout == QC_WANT_NHWC && p->g->values[n->inputs[0]].shape.rank == 4;
+}
+
+/* What a convolution makes for a Concat along the channels, it writes there: nothing is copied. */
+static void find_parts(struct plan *p, const bool *keep)
+{
+    for (int i = 0; i < p->g->n_nodes; i++) {
+        const struct qc_node *n = &p->g->nodes[i];
+        bool units = n->op == QC_OP_Q_CONCAT;
+        if ((n->op != QC_OP_CONCAT && !units) || !is_executed(n) ||
+            qc_node_int(n, "axis", 0) != 1 || p->g->values[n->outputs[0]].shape.rank != 4) {
+            continue;
+        }
+        int64_t channel = 0;
+        for (int k = units ? 2 : 0; k < n->n_inputs; k += units ? 3 : 1) {
+            int value = n->inputs[k];
+            if (value < 0 || !p->g->values[value].shape_known) {
+                break; /* the step will refuse it */
+            }
+            if (p->g->values[value].constant == NULL && can_be_part(p, value, keep)) {
+                p->part[value] = (struct part){n->outputs[0], channel};
+            }
+            channel += p->g->values[value].shape.dim[1];
+        }
+    }
+}
+
 /* ---- slots ---- */
 
 #define MAX_SLOT_BYTES   ((size_t)1 << 40)
@@ -72,8 +129,35 @@ static bool padded_size_fits(const struct qc_view *v, const int pad[4])
 }
 
 static enum qd_code add_slot(struct plan *p, int value, enum qc_layout layout, int first,
+                             int *ret, struct qd_error *err);
+
+/* The slot of a part: a view into the whole, which lives from its first part on. */
+static enum qd_code add_part(struct plan *p, int value, int first, int *ret, struct qd_error *err)
+{
+    struct qc_exec *e = p->exec;
+    const struct part *part = &p->part[value];
+    int whole = e->slot_of[QC_NHWC][part->whole];
+    if (whole < 0) {
+        QD_TRY(add_slot(p, part->whole, QC_NHWC, first, &whole, err));
+    }
+    struct qc_slot *s = &e->slots[e->n_slots];
+    *s = (struct qc_slot){.value = value, .first = first, .last = first, .whole = whole};
+    s->view = e->slots[whole].view;
+    s->view.shape = p->g->values[value].shape;
+    s->lead = e->slots[whole].lead + (size_t)part->channel * qc_dtype_size(s->view.dtype);
+    *ret = e->n_slots++;
+    e->slot_of[QC_NHWC][value] = *ret;
+    e->home[value] = *ret;
+    e->step_of[value] = first;
+    return QD_OK;
+}
+
+static enum qd_code add_slot(struct plan *p, int value, enum qc_layout layout, int first,
                              int *ret, struct qd_error *err)
 {
+    if (layout == QC_NHWC && p->part[value].whole >= 0 && p->exec->home[value] < 0) {
+        return add_part(p, value, first, ret, err);
+    }
     struct qc_exec *e = p->exec;
     const struct qc_value *v = &p->g->values[value];
     struct qc_slot *s = &e->slots[e->n_slots];
@@ -81,7 +165,7 @@ static enum qd_code add_slot(struct plan *p, int value, enum qc_layout layout, i
         return qd_fail_on(err, QD_UNSUPPORTED, v->name, "value '%s' has no known shape or type",
                           v->name);
     }
-    *s = (struct qc_slot){.value = value, .first = first, .last = first};
+    *s = (struct qc_slot){.value = value, .first = first, .last = first, .whole = -1};
     s->view = (struct qc_view){.dtype = v->dtype, .layout = layout, .shape = v->shape};
     memcpy(s->border, p->border[value], sizeof(s->border));
     for (int i = 0; i < 4; i++) {
@@ -151,7 +235,7 @@ static int constant_slot(struct plan *p, int value)
     struct qc_exec *e = p->exec;
     const struct qc_tensor *t = p->g->values[value].constant;
     struct qc_slot *s = &e->slots[e->n_slots];
-    *s = (struct qc_slot){.value = value, .first = -1, .last = -1};
+    *s = (struct qc_slot){.value = value, .first = -1, .last = -1, .whole = -1};
     s->view = (struct qc_view){
         .data = t->data, .dtype = t->dtype, .layout = QC_PLAIN, .shape = t->shape};
     e->slot_of[QC_PLAIN][value] = e->n_slots;
@@ -276,7 +360,11 @@ static enum qd_code plan_node(struct plan *p, int index, struct qd_error *err)
     for (int i = 0; i < n->n_outputs; i++) {
         int value = n->outputs[i];
         step->outputs[i] = -1;
-        if (value >= 0) {
+        if (value >= 0 && e->home[value] >= 0) { /* the parts of a Concat have made it */
+            step->outputs[i] = e->home[value];
+            e->step_of[value] = e->n_steps;
+            e->slots[e->home[value]].last = e->n_steps;
+        } else if (value >= 0) {
             bool four = p->g->values[value].shape.rank == 4;
             QD_TRY(
                 add_slot(p, value, four ? layout : QC_PLAIN, e->n_steps, &step->outputs[i], err));
@@ -344,6 +432,11 @@ static enum qd_code assign_offsets(struct plan *p, struct qd_error *err)
         size_t end = s->offset + s->size;
         e->buffer_size = end > e->buffer_size ? end : e->buffer_size;
     }
+    for (int i = 0; i < e->n_slots; i++) {
+        if (e->slots[i].whole >= 0) {
+            e->slots[i].offset = e->slots[e->slots[i].whole].offset;
+        }
+    }
     return QD_OK;
 }
 
@@ -372,6 +465,8 @@ static enum qd_code plan_arrays(struct plan *p, struct qd_error *err)
     size_t values = (size_t)p->g->n_values, steps = values + (size_t)p->g->n_nodes;
     QD_TRY(qd_arena_array(p->arena, values, sizeof(bool), &p->wants_nhwc, err));
     QD_TRY(qd_arena_array(p->arena, values, sizeof(*p->border), &p->border, err));
+    QD_TRY(qd_arena_array(p->arena, values, sizeof(*p->part), &p->part, err));
+    memset(p->part, 0xff, values * sizeof(*p->part)); /* -1 */
     size_t slots = 2 * values + (size_t)p->g->n_inputs; /* home and conversion of every value */
     QD_TRY(qd_arena_array(p->arena, slots, sizeof(struct qc_slot), &e->slots, err));
     QD_TRY(qd_arena_array(p->arena, steps, sizeof(struct qc_step), &e->steps, err));
@@ -410,6 +505,7 @@ enum qd_code qc_exec_plan(struct qc_exec *exec, const bool *keep, struct qd_aren
     for (int i = g->n_nodes - 1; i >= 0; i--) {
         want_inputs(&p, &g->nodes[i]);
     }
+    find_parts(&p, keep);
     for (int i = 0; i < g->n_inputs; i++) {
         int v = g->inputs[i].value;
         QD_TRY(add_slot(&p, v, input_layout(&p, v), -1, &slot, err));

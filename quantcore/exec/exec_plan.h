@@ -13,6 +13,7 @@ struct qc_slot {
     int zero;          /* what the border holds (8-bit: the zero point) */
     size_t lead, size; /* bytes: before element 0; with lead and tail, a multiple of 64 */
     size_t offset;     /* into the buffer, a multiple of 64 */
+    int whole;         /* the slot of a Concat that this one is some channels of, -1; size is 0 */
     int first, last;   /* steps during which it must stay: -1 before the first step,
                           INT_MAX to the end */
 };

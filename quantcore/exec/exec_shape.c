@@ -156,9 +156,9 @@ static void concat_run(const struct qc_step *step, const struct qc_view *in,
     (void)scratch;
     const struct concat *c = step->params;
     for (int i = 0; i < step->n_inputs; i++) {
-        if (in[i].data != NULL) {
-            qc_nd_copy(&c->nd[i], qc_dtype_size(out[0].dtype), in[i].data,
-                       (char *)out[0].data + c->offset[i]);
+        char *to = (char *)out[0].data + c->offset[i];
+        if (in[i].data != NULL && in[i].data != to) { /* made in its place */
+            qc_nd_copy(&c->nd[i], qc_dtype_size(out[0].dtype), in[i].data, to);
         }
     }
     clamp_out(step, &c->clamp, &out[0]);

@@ -177,13 +177,27 @@ struct int_concat {
     struct int_table *part;
 };
 
+static bool is_identity(const uint8_t table[256])
+{
+    for (int i = 0; i < 256; i++) {
+        if (table[i] != i) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void concat_run(const struct qc_step *step, const struct qc_view *in,
                        const struct qc_view *out, void *scratch)
 {
     const struct int_concat *c = step->params;
     (void)scratch;
     for (int i = 0; i < c->n; i++) {
-        table_apply(&c->part[i], step->kernels, in[2 + 3 * i].data, out[0].data);
+        const uint8_t *x = in[2 + 3 * i].data;
+        bool in_place = x == (const uint8_t *)out[0].data + c->part[i].y_first;
+        if (!in_place || !is_identity(c->part[i].table)) {
+            table_apply(&c->part[i], step->kernels, x, out[0].data);
+        }
     }
 }
 

@@ -11,13 +11,33 @@ static int pick(struct fixture *f, int n)
     return (int)(f->random >> 8) % n;
 }
 
+static int convolve(struct fixture *f, int x, int y, int kernel, int channels)
+{
+    int w = constant_new(f, QC_F32, SHAPE4(CHANNELS, channels, kernel, kernel), NULL);
+    struct qc_node *c = NODE(f, QC_OP_CONV, y, x, w);
+    INTS(f, c, "pads", kernel / 2, kernel / 2, kernel / 2, kernel / 2);
+    c->clamp = (struct qc_clamp){true, -1.0f, 1.0f};
+    return y;
+}
+
+/* Two convolutions and a value side by side, back to [1,5,6,6]: the convolutions write in place. */
+static void concat_new(struct fixture *f, int a, int b, int y)
+{
+    struct qc_shape shape = SHAPE4(1, CHANNELS, SIDE, SIDE);
+    int left = convolve(f, a, value_new(f, QC_F32, shape), 3, CHANNELS);
+    int right = convolve(f, b, value_new(f, QC_F32, shape), 1, CHANNELS);
+    int wide = value_new(f, QC_F32, SHAPE4(1, 3 * CHANNELS, SIDE, SIDE));
+    attr_int(f, NODE(f, QC_OP_CONCAT, wide, left, a, right), "axis", 1);
+    (void)convolve(f, wide, y, 3, 3 * CHANNELS);
+}
+
 /* One more node on values made so far, all [1,5,6,6]: convolutions with several borders, pools,
- * elementwise operators, and a Transpose that forces row-major. */
+ * elementwise operators, Concat, and a Transpose that forces row-major. */
 static int random_node(struct fixture *f, const int *values, int n)
 {
     struct qc_shape shape = SHAPE4(1, CHANNELS, SIDE, SIDE);
     int a = values[pick(f, n)], b = values[pick(f, n)], y = value_new(f, QC_F32, shape);
-    int kind = pick(f, 6);
+    int kind = pick(f, 7);
     if (kind < 2) {
         int k = 1 + 2 * pick(f, 3), group = kind == 0 ? 1 : CHANNELS;
         int w = constant_new(f, QC_F32, SHAPE4(CHANNELS, CHANNELS / group, k, k), NULL);
@@ -29,6 +49,8 @@ static int random_node(struct fixture *f, const int *values, int n)
         struct qc_node *p = NODE(f, QC_OP_MAX_POOL, y, a);
         INTS(f, p, "kernel_shape", 3, 3);
         INTS(f, p, "pads", 1, 1, 1, 1);
+    } else if (kind == 6) {
+        concat_new(f, a, b, y);
     } else if (kind == 3) {
         INTS(f, NODE(f, QC_OP_TRANSPOSE, y, a), "perm", 0, 1, 3, 2);
     } else {
@@ -61,7 +83,7 @@ START_TEST(qc_exec_build__random_graph__reuse_of_memory_changes_nothing)
 {
     struct fixture fixture, *f = &fixture;
     int values[N_NODES + 1];
-    bool keep[4 * N_NODES];
+    bool keep[9 * N_NODES];
     float shared[CHANNELS * SIDE * SIDE], apart[CHANNELS * SIDE * SIDE];
     fixture_init(f);
     f->random = (uint32_t)_i * 7919u + 1;
@@ -72,11 +94,43 @@ START_TEST(qc_exec_build__random_graph__reuse_of_memory_changes_nothing)
         values[i + 1] = random_node(f, values, i + 1);
     }
     graph_io(f, 1, &values[0], 1, &values[N_NODES]);
-    ck_assert_int_le(f->g->n_values, 4 * N_NODES);
+    ck_assert_int_le(f->g->n_values, 9 * N_NODES);
     memset(keep, 1, sizeof(keep));
     size_t small = run_kept(f, NULL, x, shared), large = run_kept(f, keep, x, apart);
     ck_assert_mem_eq(shared, apart, sizeof(shared));
     ck_assert_uint_lt(small, large);
+    fixture_done(f);
+}
+END_TEST
+
+START_TEST(qc_exec_build__convolution_for_a_concat__is_written_there)
+{
+    struct fixture fixture, *f = &fixture;
+    struct qc_exec *exec = NULL;
+    struct qc_exec_state *state = NULL;
+    struct qc_view part, whole;
+    struct qc_kernels kernels;
+    struct qc_shape shape = SHAPE4(1, CHANNELS, SIDE, SIDE);
+    fixture_init(f);
+    int x = value_new(f, QC_F32, shape), y = value_new(f, QC_F32, shape);
+    concat_new(f, x, x, y);
+    graph_io(f, 1, &x, 1, &y);
+    int right = f->g->nodes[1].outputs[0], wide = f->g->nodes[2].outputs[0];
+    qc_kernels_init(&kernels, qc_isa_detect());
+    bool *keep = calloc((size_t)f->g->n_values, sizeof(*keep));
+    ck_assert_ptr_nonnull(keep);
+    for (int kept = 0; kept < 2; kept++) { /* a value that somebody wants has a place of its own */
+        keep[right] = kept == 1;
+        struct qc_exec_options options = {.kernels = &kernels, .keep = keep};
+        OK(qc_exec_build(f->g, &options, &f->arena, &exec, &f->err));
+        OK(qc_exec_state_new(exec, &state, &f->err));
+        ck_assert(qc_exec_view(exec, state, right, &part));
+        ck_assert(qc_exec_view(exec, state, wide, &whole));
+        bool inside = part.data == (float *)whole.data + 2 * CHANNELS;
+        ck_assert(inside == (kept == 0));
+        qc_exec_state_free(state);
+    }
+    free(keep);
     fixture_done(f);
 }
 END_TEST
@@ -99,7 +153,7 @@ START_TEST(qc_exec_build__random_graph__equals_node_by_node)
     graph_io(f, 1, &values[0], 1, &values[N_NODES]);
     (void)run_kept(f, NULL, x->data, got);
     f->g->values[values[0]].constant = x;
-    for (int i = 0; i < N_NODES; i++) {
+    for (int i = 0; i < f->g->n_nodes; i++) {
         OK(qc_exec_eval_node(f->g, i, &f->arena, out, &f->err));
         f->g->values[f->g->nodes[i].outputs[0]].constant = out[0];
     }
@@ -261,6 +315,7 @@ Suite *test_exec_plan_suite(void)
     TCase *c = tcase_create("plan");
     tcase_add_loop_test(c, qc_exec_build__random_graph__reuse_of_memory_changes_nothing, 0, 40);
     tcase_add_loop_test(c, qc_exec_build__random_graph__equals_node_by_node, 0, 40);
+    tcase_add_test(c, qc_exec_build__convolution_for_a_concat__is_written_there);
     tcase_add_test(c, qc_exec_build__input_that_is_quantized_alone__stays_plain_same_result);
     tcase_add_test(c, qc_exec_zero_point__8_bit_value__is_found_through_pools);
     tcase_add_test(c, qc_view_nhwc_strides__few_channels__stay_together);
