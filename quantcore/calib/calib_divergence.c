@@ -91,7 +91,7 @@ struct divergence_search {
     /* levels: coarse histograms from `origin` on */
     double origin, width;
     int bins;
-    uint64_t *original, *quantized;
+    double *original, *quantized; /* shares of all values */
     /* spread: shares of the fine bins */
     double *fine, *spread;
     int *filled;  /* [n_bins + 1] bins before k that hold data, without the bin of 0 */
@@ -103,20 +103,24 @@ struct divergence_search {
 
 static double levels_divergence(struct divergence_search *s, const struct qc_qparams *params)
 {
-    int cut[257];
+    double scale = (double)params->scale;
+    double total = (double)s->p->count[s->p->h->n_bins];
+    double below = 0; /* the values of the codes before q */
     memset(s->quantized, 0, (size_t)s->bins * sizeof(*s->quantized));
-    qc_histogram_prefix_cut(s->p, params, qc_candidate_first_code(s->symmetric), cut);
-    for (int q = 0; q < 256; q++) {
-        uint64_t mass = s->p->count[cut[q + 1]] - s->p->count[cut[q]];
-        if (mass > 0) {
+    for (int q = qc_candidate_first_code(s->symmetric); q < 256; q++) {
+        double end = ((double)(q - params->zero_point) + 0.5) * scale;
+        double to = q < 255 ? qc_histogram_prefix_below(s->p, end, false) : total;
+        if (to > below) {
             /* In float32, as dequantization gives it: where a level falls on an edge of a bin
              * its rounding decides. */
             float x = (float)(q - params->zero_point) * params->scale;
             double at = s->symmetric ? fabs((double)x) : (double)x;
-            s->quantized[qc_divergence_bin(at, s->origin, s->width, s->bins)] += mass;
+            s->quantized[qc_divergence_bin(at, s->origin, s->width, s->bins)] +=
+                (to - below) / total;
         }
+        below = to;
     }
-    return qc_divergence(s->measure, s->original, s->quantized, s->bins);
+    return qc_divergence_shares(s->measure, s->original, s->quantized, s->bins);
 }
 
 static enum qd_code init_levels(struct divergence_search *s, int bins, double lo, double hi,
@@ -130,9 +134,17 @@ static enum qd_code init_levels(struct divergence_search *s, int bins, double lo
         return qd_fail(err, QD_NO_MEMORY, "no memory for two histograms of %d bins", bins);
     }
     s->quantized = s->original + bins;
-    for (int k = 0; k < s->p->h->n_bins; k++) {
-        double at = s->symmetric ? fabs(s->p->position[k]) : s->p->position[k];
-        s->original[qc_divergence_bin(at, s->origin, s->width, bins)] += s->p->h->counts[k];
+    double total = (double)s->p->count[s->p->h->n_bins];
+    double below = 0;
+    for (int k = 0; k < bins; k++) {
+        double edge = s->origin + s->width * (double)(k + 1);
+        double to = qc_histogram_prefix_below(s->p, edge, false);
+        if (s->symmetric) { /* of |x|: what is at -edge belongs to the next bin too */
+            to -= qc_histogram_prefix_below(s->p, -edge, true);
+        }
+        to = k < bins - 1 ? to : total;
+        s->original[k] = (to - below) / total;
+        below = to;
     }
     return QD_OK;
 }

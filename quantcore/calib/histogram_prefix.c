@@ -68,6 +68,24 @@ void qc_histogram_prefix_cut(const struct qc_histogram_prefix *p, const struct q
     ret[256] = p->h->n_bins;
 }
 
+double qc_histogram_prefix_below(const struct qc_histogram_prefix *p, double x, bool inclusive)
+{
+    const struct qc_histogram *h = p->h;
+    double at = (x - h->lo) / h->width; /* exact but for the subtraction */
+    if (at < 0.0) {
+        return 0.0;
+    }
+    if (at >= (double)h->n_bins) {
+        return (double)p->count[h->n_bins];
+    }
+    int k = (int)at;
+    double part = at - (double)k;
+    if (fabs(p->position[k] - qc_histogram_centre(h, k)) > 0.0) {
+        part = p->position[k] < x || (inclusive && p->position[k] <= x) ? 1.0 : 0.0;
+    }
+    return (double)p->count[k] + part * (double)h->counts[k];
+}
+
 double qc_histogram_prefix_error(const struct qc_histogram_prefix *p,
                                  const struct qc_qparams *params, int first)
 {

@@ -30,6 +30,10 @@ void qc_histogram_prefix_done(struct qc_histogram_prefix *p);
  * are not used: what would be theirs saturates at `first`. */
 void qc_histogram_prefix_cut(const struct qc_histogram_prefix *p, const struct qc_qparams *params,
                              int first, int ret[257]);
+/* How many values are below x (inclusive: or at x). A bin that x lies in gives the part of its
+ * values that of its width lies below, one whose position is not its centre all or none: what an
+ * edge between two levels cuts off without moving a whole bin to either side. */
+double qc_histogram_prefix_below(const struct qc_histogram_prefix *p, double x, bool inclusive);
 /* Expected squared error a value when every value is its bin's position plus uniform noise over
  * the bin: (sum over bins count (position - fake_quant(position))^2) / total + width^2 / 12. */
 double qc_histogram_prefix_error(const struct qc_histogram_prefix *p,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "tests/lib/activations.h"
+#include "quantcore/calib/histogram_prefix.h"
 #include "tests/lib/naive_search.h"
 #include "tests/unit/calib_fixture.h"
 
@@ -149,11 +150,48 @@ START_TEST(calibrate__activations_of_the_example__chooses_as_the_naive_form)
 }
 END_TEST
 
+/* Edges of a bin give what counting gives; within a bin it is a part of the bin's values. */
+START_TEST(prefix_below__even_values__counts_them)
+{
+    enum { M = 4000 };
+    static float v[M];
+    struct qc_tensor_statistics t = {.min = -1, .max = 2, .count = M};
+    struct qc_histogram_prefix p;
+    struct qd_arena arena;
+    struct qd_error err;
+    for (int i = 0; i < M; i++) {
+        v[i] = (float)(-1 + 3.0 * i / (M - 1));
+    }
+    qd_arena_init(&arena, 0);
+    ck_assert_int_eq(qc_histogram_init(&t.fine, t.min, t.max, 300, &arena, &err), QD_OK);
+    qc_histogram_count(&t.fine, v, M);
+    ck_assert_int_eq(qc_histogram_prefix_init(&p, &t, &err), QD_OK);
+    for (double at = -1.5; at < 2.5; at += 0.0009) {
+        double exact = 0;
+        for (int i = 0; i < M; i++) {
+            exact += (double)v[i] < at;
+        }
+        bool end = at < t.min + t.fine.width || at > t.max - t.fine.width;
+        double below = qc_histogram_prefix_below(&p, at, false);
+        /* The end bins and that at 0 are all or none. */
+        bool whole = end || (at >= 0 && at <= t.fine.width);
+        ck_assert_double_eq_tol(below, exact, whole ? t.fine.width * M / 3 + 2 : 2);
+        ck_assert(below <= qc_histogram_prefix_below(&p, at + 0.0009, false));
+    }
+    ck_assert_double_eq(qc_histogram_prefix_below(&p, t.min, false), 0);
+    ck_assert_double_eq(qc_histogram_prefix_below(&p, t.min, true), (double)t.fine.counts[0]);
+    ck_assert_double_eq(qc_histogram_prefix_below(&p, 3, false), M);
+    qc_histogram_prefix_done(&p);
+    qd_arena_done(&arena);
+}
+END_TEST
+
 Suite *test_calib_naive_suite(void);
 Suite *test_calib_naive_suite(void)
 {
     Suite *s = suite_create("test_calib_naive");
     TCase *c = tcase_create("naive");
+    tcase_add_test(c, prefix_below__even_values__counts_them);
     tcase_add_loop_test(c, calibrate__known_shapes__chooses_as_the_naive_form, 0, 2);
     tcase_add_test(c, calibrate__activations_of_the_example__chooses_as_the_naive_form);
     tcase_set_timeout(c, 120);
