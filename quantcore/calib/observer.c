@@ -424,24 +424,51 @@ enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
 
 /* ---- pass 2 ------------------------------------------------------------------------------- */
 
+/* Counts of one tensor of one sample: half of the histogram with its 64 bits, of which less falls
+ * out of the first cache. */
 struct counting {
     qc_histogram_f32_fn *histogram;
     const struct qc_histogram *fine;
-    uint64_t *counts;
+    uint64_t *total;
+    size_t n; /* in counts so far */
+    uint32_t counts[QC_FINE_BINS];
 };
+
+static void empty_counts(struct counting *c)
+{
+    size_t n = (size_t)c->fine->n_bins, b = 0;
+    for (; b + 8 <= n; b += 8) { /* of fixed length: in vectors */
+        for (size_t i = 0; i < 8; i++) {
+            c->total[b + i] += c->counts[b + i];
+        }
+    }
+    for (; b < n; b++) {
+        c->total[b] += c->counts[b];
+    }
+    memset(c->counts, 0, n * sizeof(*c->counts));
+    c->n = 0;
+}
 
 static void run_count(void *ctx, const float *x, size_t n)
 {
-    const struct counting *c = ctx;
-    c->histogram(x, n, c->fine->first, c->fine->inv_width, c->fine->n_bins, c->counts);
+    struct counting *c = ctx;
+    for (size_t part; n > 0; x += part, n -= part) {
+        if (c->n >= UINT32_MAX / 2) {
+            empty_counts(c);
+        }
+        part = n < UINT32_MAX / 2 ? n : UINT32_MAX / 2;
+        c->histogram(x, part, c->fine->first, c->fine->inv_width, c->fine->n_bins, c->counts);
+        c->n += part;
+    }
 }
 
 void qc_observer_pass2(struct qc_observer *o, int tensor, int thread, const struct qc_view *view)
 {
-    struct counting c = {o->options.kernels->histogram_f32,
-                         &o->statistics->tensors[tensor].fine,
-                         o->tensors[tensor].partials[thread].counts};
+    struct counting c = {.histogram = o->options.kernels->histogram_f32,
+                         .fine = &o->statistics->tensors[tensor].fine,
+                         .total = o->tensors[tensor].partials[thread].counts};
     for_each_run(view, run_count, &c);
+    empty_counts(&c);
 }
 
 enum qd_code qc_observer_end_pass2(struct qc_observer *o, struct qc_statistics **ret,

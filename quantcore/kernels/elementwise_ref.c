@@ -121,7 +121,7 @@ void qc_minmax_f32__ref(const float *x, size_t n, float *ret_min, float *ret_max
 }
 
 void qc_histogram_f32__ref(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
-                           uint64_t *counts)
+                           uint32_t *counts)
 {
     float last = (float)(n_bins - 1);
     for (size_t i = 0; i < n; i++) {

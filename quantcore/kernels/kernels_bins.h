@@ -39,7 +39,7 @@ static inline void bins_add4(struct bins *b, uint64_t four)
 }
 
 /* The same without tables. */
-static inline void counts_add4(uint64_t *counts, uint64_t four)
+static inline void counts_add4(uint32_t *counts, uint64_t four)
 {
     counts[four & 0xffff]++;
     counts[four >> 16 & 0xffff]++;
@@ -47,7 +47,7 @@ static inline void counts_add4(uint64_t *counts, uint64_t four)
     counts[four >> 48]++;
 }
 
-static inline void bins_merge(const struct bins *b, int n_bins, uint64_t *counts)
+static inline void bins_merge(const struct bins *b, int n_bins, uint32_t *counts)
 {
     for (int i = 0; i < n_bins; i++) {
         for (int t = 0; t < BINS_TABLES; t++) {

@@ -165,9 +165,9 @@ typedef void qc_minmax_f32_fn(const float *x, size_t n, float *ret_min, float *r
                               bool *ret_finite);
 /* counts[clamp(floor(x * inv_width) - first, 0, n_bins - 1)] += 1 for each x; NaN must not occur.
  * inv_width is a power of two, so that the product is exact; |x| * inv_width <= 2^24 within the
- * bins; n_bins <= 65536. */
+ * bins; n_bins <= 65536. Modulo 2^32: whoever counts more than that empties the counts before. */
 typedef void qc_histogram_f32_fn(const float *x, size_t n, int32_t first, float inv_width,
-                                 int n_bins, uint64_t *counts);
+                                 int n_bins, uint32_t *counts);
 
 /* ---- sums in double over n_rows rows of n contiguous elements --------------------------------
  * Eight partial sums: element i of a row goes to sum i % 8, rows follow each other, so that the

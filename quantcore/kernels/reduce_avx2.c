@@ -58,7 +58,7 @@ static inline __m128i bins_of(const struct scaler *s, __m256 x)
 }
 
 static void count_in_tables(const struct scaler *s, const float *x, size_t n, int n_bins,
-                            uint64_t *counts)
+                            uint32_t *counts)
 {
     struct bins b;
     bins_clear(&b, n_bins);
@@ -71,8 +71,8 @@ static void count_in_tables(const struct scaler *s, const float *x, size_t n, in
 }
 
 /* Vectors of zeros are common after a ReLU and need no store each. */
-static inline void count_direct(const struct scaler *s, uint64_t *n_zeros, __m256 v,
-                                uint64_t *counts)
+static inline void count_direct(const struct scaler *s, uint32_t *n_zeros, __m256 v,
+                                uint32_t *counts)
 {
     if (_mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0) {
         *n_zeros += LANES;
@@ -84,12 +84,12 @@ static inline void count_direct(const struct scaler *s, uint64_t *n_zeros, __m25
 }
 
 void qc_histogram_f32__avx2(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
-                            uint64_t *counts)
+                            uint32_t *counts)
 {
     const struct scaler s = {_mm256_set1_ps((float)first), _mm256_set1_ps(inv_width),
                              _mm256_set1_ps((float)(n_bins - 1))};
     size_t i = 0, whole = n - n % LANES;
-    uint64_t n_zeros = 0;
+    uint32_t n_zeros = 0;
     while (bins_useful(whole - i, n_bins)) {
         size_t round = whole - i < BINS_ROUND ? whole - i : BINS_ROUND;
         count_in_tables(&s, x + i, round, n_bins, counts);

@@ -58,7 +58,7 @@ enum { ROUND = 512 };
 /* After a ReLU every second value is 0: those are counted by a population count, for a counter that
  * is incremented each time waits for its own store. The others' bins are put one behind the other
  * first, so that counting them has no branch to guess. Returns how many were 0. */
-static uint64_t count_round(const struct scaler *s, const float *x, size_t n, uint64_t *counts)
+static uint32_t count_round(const struct scaler *s, const float *x, size_t n, uint32_t *counts)
 {
     uint32_t bins[ROUND + LANES];
     size_t kept = 0;
@@ -72,15 +72,15 @@ static uint64_t count_round(const struct scaler *s, const float *x, size_t n, ui
     for (size_t i = 0; i < kept; i++) {
         counts[bins[i]]++;
     }
-    return n - kept;
+    return (uint32_t)(n - kept);
 }
 
 void qc_histogram_f32__avx512(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
-                              uint64_t *counts)
+                              uint32_t *counts)
 {
     const struct scaler s = {_mm512_set1_ps((float)first), _mm512_set1_ps(inv_width),
                              _mm512_set1_ps((float)(n_bins - 1))};
-    uint64_t zeros = 0;
+    uint32_t zeros = 0;
     for (size_t i = 0; i < n; i += ROUND) {
         zeros += count_round(&s, x + i, n - i < ROUND ? n - i : ROUND, counts);
     }

@@ -49,7 +49,7 @@ static inline uint64_t bins_of(const struct scaler *s, float32x4_t x)
 }
 
 static void count_in_tables(const struct scaler *s, const float *x, size_t n, int n_bins,
-                            uint64_t *counts)
+                            uint32_t *counts)
 {
     struct bins b;
     bins_clear(&b, n_bins);
@@ -61,12 +61,12 @@ static void count_in_tables(const struct scaler *s, const float *x, size_t n, in
 }
 
 void qc_histogram_f32__neon(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
-                            uint64_t *counts)
+                            uint32_t *counts)
 {
     const struct scaler s = {vdupq_n_f32((float)first), vdupq_n_f32(inv_width),
                              vdupq_n_f32((float)(n_bins - 1))};
     size_t i = 0, whole = n - n % LANES;
-    uint64_t n_zeros = 0;
+    uint32_t n_zeros = 0;
     while (bins_useful(whole - i, n_bins)) {
         size_t round = whole - i < BINS_ROUND ? whole - i : BINS_ROUND;
         count_in_tables(&s, x + i, round, n_bins, counts);

@@ -36,7 +36,7 @@ static int32_t taps[TAPS] = {0,
                              18 * CHANNELS};
 ALIGNED float fa[N], fb[N];
 ALIGNED uint8_t ua[N], ub[N], table[256];
-static uint64_t counts[BINS];
+static uint32_t counts[BINS];
 
 /* ---- kernels --------------------------------------------------------------------------------
  */

@@ -202,9 +202,9 @@ END_TEST
 
 static void check_histogram(const float *x, size_t n, int32_t first, float inv_width, int n_bins)
 {
-    static uint64_t want[65536], got[65536];
+    static uint32_t want[65536], got[65536];
     for (int i = 0; i < 65536; i++) {
-        want[i] = got[i] = data_next();
+        want[i] = got[i] = (uint32_t)data_next();
     }
     ref.histogram_f32(x, n, first, inv_width, n_bins, want);
     k.histogram_f32(x, n, first, inv_width, n_bins, got);
