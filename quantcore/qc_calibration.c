@@ -172,6 +172,10 @@ struct pass_batch {
     const struct qc_rounded *rounded; /* NULL: plain f32 */
     struct qd_error *errors; /* a thread each */
     enum qd_code *codes;
+    /* The batch after this one, and what its reading came to. */
+    int n_ahead;
+    enum qd_code ahead_code;
+    struct qd_error ahead_error;
 };
 
 struct pass_sample {
@@ -211,24 +215,51 @@ static void run_sample(void *arg, int index, int thread)
     b->codes[thread] = b->codes[thread] != QD_OK ? b->codes[thread] : code;
 }
 
+static enum qd_code look_at_batch(struct qc_pipeline *p, int n, struct qd_error *err)
+{
+    for (int i = 0; i < n; i++) {
+        QD_TRY(qc_sanity_sample(p->sanity, (const float *const *)p->calibration.slot[i], err));
+    }
+    return QD_OK;
+}
+
+/* What only one thread may do, while the others run samples: the plausibility of this batch and
+ * reading the next one. */
+static void read_ahead(struct pass_batch *b, int n)
+{
+    struct qc_pipeline *p = b->p;
+    b->ahead_code = b->second ? QD_OK : look_at_batch(p, n, &b->ahead_error);
+    if (b->ahead_code == QD_OK) {
+        b->ahead_code = qc_feed_ahead(&p->calibration, &b->n_ahead, &b->ahead_error);
+    }
+}
+
+struct batch_tasks {
+    struct pass_batch *batch;
+    int n;
+};
+
+static void run_task(void *arg, int index, int thread)
+{
+    struct batch_tasks *t = arg;
+    if (index == 0) {
+        read_ahead(t->batch, t->n);
+    } else {
+        run_sample(t->batch, index - 1, thread);
+    }
+}
+
 static enum qd_code run_batch(struct qc_pipeline *p, struct pass_batch *b, int n,
                               struct qd_error *err)
 {
     const struct qc_threads *t = &p->job->threads;
-    t->parallel_for(t->ctx, n, run_sample, b);
+    struct batch_tasks tasks = {b, n};
+    t->parallel_for(t->ctx, n + 1, run_task, &tasks);
     for (int i = 0; i < t->n_threads; i++) {
         if (b->codes[i] != QD_OK) {
             *err = b->errors[i];
             return b->codes[i];
         }
-    }
-    return QD_OK;
-}
-
-static enum qd_code look_at_batch(struct qc_pipeline *p, int n, struct qd_error *err)
-{
-    for (int i = 0; i < n; i++) {
-        QD_TRY(qc_sanity_sample(p->sanity, (const float *const *)p->calibration.slot[i], err));
     }
     return QD_OK;
 }
@@ -248,18 +279,20 @@ static enum qd_code run_pass(struct qc_pipeline *p, bool second, const struct qc
     QD_TRY(qd_arena_array(p->arena, n_threads, sizeof(*b.errors), &b.errors, err));
     QD_TRY(qd_arena_array(p->arena, n_threads, sizeof(*b.codes), &b.codes, err));
     QD_TRY(qc_feed_rewind(&p->calibration, err));
-    for (;;) {
-        QD_TRY(qc_feed_batch(&p->calibration, &n, err));
-        if (n == 0) {
-            break;
-        }
+    QD_TRY(qc_feed_room_ahead(&p->calibration, p->graph, p->arena, err));
+    QD_TRY(qc_feed_batch(&p->calibration, &n, err));
+    for (; n > 0; n = b.n_ahead) {
         QD_TRY(run_batch(p, &b, n, err));
         if (!second) {
-            QD_TRY(look_at_batch(p, n, err));
             QD_TRY(qc_observer_end_batch(p->observer, n, p->calibration.index[0], err));
+        }
+        if (b.ahead_code != QD_OK) {
+            *err = b.ahead_error;
+            return b.ahead_code;
         }
         done += n;
         QD_TRY(qc_pipeline_progress(p, done, p->report->n_calibration, "samples", err));
+        qc_feed_swap(&p->calibration);
     }
     return second ? qc_observer_end_pass2(p->observer, &p->statistics, err)
                   : qc_observer_end_pass1(p->observer, err);

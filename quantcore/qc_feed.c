@@ -39,19 +39,22 @@ static enum qd_code check_elements(const struct qc_feed *feed, const struct qc_g
     return QD_OK;
 }
 
-static enum qd_code new_slots(struct qc_feed *feed, const struct qc_graph *g,
-                              struct qd_arena *arena, struct qd_error *err)
+static enum qd_code new_slots(const struct qc_feed *feed, const struct qc_graph *g,
+                              struct qd_arena *arena, float ****ret_slot, int64_t **ret_index,
+                              struct qd_error *err)
 {
     size_t n_slots = (size_t)feed->n_slots, n_inputs = (size_t)g->n_inputs;
-    QD_TRY(qd_arena_array(arena, n_slots, sizeof(*feed->slot), &feed->slot, err));
-    QD_TRY(qd_arena_array(arena, n_slots, sizeof(*feed->index), &feed->index, err));
+    float ***slot = NULL;
+    QD_TRY(qd_arena_array(arena, n_slots, sizeof(*slot), &slot, err));
+    QD_TRY(qd_arena_array(arena, n_slots, sizeof(**ret_index), ret_index, err));
     for (size_t s = 0; s < n_slots; s++) {
-        QD_TRY(qd_arena_array(arena, n_inputs, sizeof(float *), &feed->slot[s], err));
+        QD_TRY(qd_arena_array(arena, n_inputs, sizeof(float *), &slot[s], err));
         for (size_t i = 0; i < n_inputs; i++) {
             size_t want = qc_shape_elements(&g->values[g->inputs[i].value].shape);
-            QD_TRY(qd_arena_array(arena, want, sizeof(float), &feed->slot[s][i], err));
+            QD_TRY(qd_arena_array(arena, want, sizeof(float), &slot[s][i], err));
         }
     }
+    *ret_slot = slot;
     return QD_OK;
 }
 
@@ -69,7 +72,7 @@ enum qd_code qc_feed_init(struct qc_feed *feed, struct qc_reader *reader,
                              .n_slots = n_slots};
     QD_TRY(check_elements(feed, g, err));
     if (room == NULL) {
-        return new_slots(feed, g, arena, err);
+        return new_slots(feed, g, arena, &feed->slot, &feed->index, err);
     }
     assert(room->n_inputs == g->n_inputs && room->n_slots == n_slots);
     feed->slot = room->slot;
@@ -100,7 +103,8 @@ enum qd_code qc_feed_rewind(struct qc_feed *feed, struct qd_error *err)
     return qc_reader_rewind(feed->reader, err);
 }
 
-enum qd_code qc_feed_batch(struct qc_feed *feed, int *ret_n, struct qd_error *err)
+static enum qd_code read_batch(struct qc_feed *feed, float ***slot, int64_t *ret_index,
+                               int *ret_n, struct qd_error *err)
 {
     int n = 0;
     while (n < feed->n_slots && feed->next < feed->limit) {
@@ -110,13 +114,41 @@ enum qd_code qc_feed_batch(struct qc_feed *feed, int *ret_n, struct qd_error *er
             QD_TRY(qc_reader_skip(feed->reader, 1, err));
             continue;
         }
-        QD_TRY(qc_reader_next(feed->reader, feed->slot[n], &end, err));
+        QD_TRY(qc_reader_next(feed->reader, slot[n], &end, err));
         if (end) {
             return qd_fail(err, QD_INVALID, "the data end at sample %lld, %lld were announced",
                            (long long)index, (long long)feed->limit);
         }
-        feed->index[n++] = index;
+        ret_index[n++] = index;
     }
     *ret_n = n;
     return QD_OK;
+}
+
+enum qd_code qc_feed_batch(struct qc_feed *feed, int *ret_n, struct qd_error *err)
+{
+    return read_batch(feed, feed->slot, feed->index, ret_n, err);
+}
+
+enum qd_code qc_feed_room_ahead(struct qc_feed *feed, const struct qc_graph *g,
+                                struct qd_arena *arena, struct qd_error *err)
+{
+    return feed->ahead != NULL
+               ? QD_OK
+               : new_slots(feed, g, arena, &feed->ahead, &feed->ahead_index, err);
+}
+
+enum qd_code qc_feed_ahead(struct qc_feed *feed, int *ret_n, struct qd_error *err)
+{
+    return read_batch(feed, feed->ahead, feed->ahead_index, ret_n, err);
+}
+
+void qc_feed_swap(struct qc_feed *feed)
+{
+    float ***slot = feed->slot;
+    int64_t *index = feed->index;
+    feed->slot = feed->ahead;
+    feed->index = feed->ahead_index;
+    feed->ahead = slot;
+    feed->ahead_index = index;
 }

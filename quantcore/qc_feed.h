@@ -20,6 +20,8 @@ struct qc_feed {
     int n_inputs, n_slots;
     float ***slot;         /* [n_slots][n_inputs]: the samples of a batch */
     int64_t *index;        /* [n_slots]: their index in the reader */
+    float ***ahead;        /* the same of the batch after it, or NULL */
+    int64_t *ahead_index;
 };
 
 bool qc_feed_is_held_back(int64_t index, double share);
@@ -39,5 +41,12 @@ void qc_feed_cut(struct qc_feed *feed, int64_t n);
 QD_MUST_CHECK enum qd_code qc_feed_rewind(struct qc_feed *feed, struct qd_error *err);
 /* Fill the slots; *ret_n is 0 at the end. */
 QD_MUST_CHECK enum qd_code qc_feed_batch(struct qc_feed *feed, int *ret_n, struct qd_error *err);
+
+/* Reading one batch while another thread runs the one before: make room once, fill `ahead`, and
+ * when the slots are not needed any more, swap. */
+QD_MUST_CHECK enum qd_code qc_feed_room_ahead(struct qc_feed *feed, const struct qc_graph *g,
+                                              struct qd_arena *arena, struct qd_error *err);
+QD_MUST_CHECK enum qd_code qc_feed_ahead(struct qc_feed *feed, int *ret_n, struct qd_error *err);
+void qc_feed_swap(struct qc_feed *feed);
 
 #endif
