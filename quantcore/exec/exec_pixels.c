@@ -37,9 +37,9 @@ void qc_pixels_init(struct qc_pixels *p, const struct qc_view *in, const struct 
                             .out_row = out->row_stride,
                             .out_pixel = out->pixel_stride,
                             .rows = rows};
-    int64_t pixel_bytes =
-        stride[0] * stride[1] * in->pixel_stride * (int64_t)qc_dtype_size(in->dtype);
-    int64_t tiles = BLOCK_BYTES / (pixel_bytes * rows);
+    /* Divided one by one: the strides are the model's, and their product may be anything. */
+    int64_t bytes = in->pixel_stride * (int64_t)qc_dtype_size(in->dtype);
+    int64_t tiles = BLOCK_BYTES / (bytes > 0 ? bytes : 1) / stride[0] / stride[1] / rows;
     p->block_tiles = tiles < 1 ? 1 : (tiles > QC_BLOCK_TILES ? QC_BLOCK_TILES : (int)tiles);
 }
 

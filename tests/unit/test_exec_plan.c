@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "quantcore/exec/exec_step.h"
 #include "tests/unit/exec_fixture.h"
 
@@ -265,6 +267,28 @@ START_TEST(qc_exec_zero_point__8_bit_value__is_found_through_pools)
 }
 END_TEST
 
+/* One output however far the next one would be: the product of both strides is 2^32. */
+START_TEST(qc_exec_build__strides_of_65536__one_pixel)
+{
+    struct fixture fixture, *f = &fixture;
+    float got[1];
+    fixture_init(f);
+    int x = value_new(f, QC_F32, SHAPE4(1, 1, 3, 3)), y = value_new(f, QC_F32, SHAPE4(1, 1, 1, 1));
+    int w = constant_new(f, QC_F32, SHAPE4(1, 1, 3, 3), NULL);
+    INTS(f, NODE(f, QC_OP_CONV, y, x, w), "strides", 65536, 65536);
+    graph_io(f, 1, &x, 1, &y);
+    const float *in = tensor_new(f, QC_F32, SHAPE4(1, 1, 3, 3), NULL)->data;
+    const float *weights = constant_f32(f, w);
+    float want = 0.0f;
+    for (int i = 0; i < 9; i++) {
+        want = fmaf(in[i], weights[i], want);
+    }
+    (void)run_kept(f, NULL, in, got);
+    ck_assert_float_eq(got[0], want);
+    fixture_done(f);
+}
+END_TEST
+
 START_TEST(qc_view_nhwc_strides__few_channels__stay_together)
 {
     static const struct {
@@ -318,6 +342,7 @@ Suite *test_exec_plan_suite(void)
     tcase_add_test(c, qc_exec_build__convolution_for_a_concat__is_written_there);
     tcase_add_test(c, qc_exec_build__input_that_is_quantized_alone__stays_plain_same_result);
     tcase_add_test(c, qc_exec_zero_point__8_bit_value__is_found_through_pools);
+    tcase_add_test(c, qc_exec_build__strides_of_65536__one_pixel);
     tcase_add_test(c, qc_view_nhwc_strides__few_channels__stay_together);
     tcase_add_test(c, qc_view_fill_border__u8__writes_the_border_alone);
     tcase_add_loop_test(c, qc_exec_build__hostile_pads__are_refused, 0, 6);
