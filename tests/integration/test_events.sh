@@ -33,11 +33,13 @@ ask() {
 gauge() { curl -sS --max-time 5 "$url/metrics" | sed -nE "s/^$1 //p"; }
 # reach SECONDS NAME VALUE: waits until a metric has the value
 reach() {
+    local value=
     for _ in $(seq $(($1 * 10))); do
-        [ "$(gauge "$2")" = "$3" ] && break
+        value=$(gauge "$2")
+        [ "$value" = "$3" ] && break
         sleep 0.1
     done
-    same "$2" "$3" "$(gauge "$2")"
+    same "$2" "$3" "$value"
 }
 # submit NAME: id of the job in $id
 submit() {
@@ -83,7 +85,7 @@ holds 'phases are told' "$work/job" '^data: .*"phase":"pass1"'
 holds 'progress is told' "$work/job" '^data: .*"progress":\{"fraction":'
 same 'progress has no id' 0 "$(grep -B1 '^event: job.progress' "$work/job" | grep -c '^id:')"
 same 'nothing but fields' 0 "$(grep -cvE '^((id|event|data|retry): .*|: heartbeat|)$' "$work/job")"
-sleep 0.3
+for _ in $(seq 50); do [ "$(ids "$work/all")" = "$(ids "$work/job")" ] && break; sleep 0.1; done
 same 'all events hold those of the job' "$(ids "$work/job")" "$(ids "$work/all")"
 
 # --- resume -------------------------------------------------------------------------------------
@@ -108,7 +110,7 @@ ask "$url/v1/jobs/j_none/events"
 same 'events of no job' 404 "$status"
 ask -I "$url/v1/jobs/$id/events"
 same HEAD 200 "$status"
-timeout 1 curl -sSN "$url/v1/events?after=0" > "$work/body"
+timeout 2 curl -sSN "$url/v1/events?after=0" > "$work/body"
 same 'all from the beginning' "$(ids "$work/job")" "$(ids "$work/body")"
 
 # --- silence, limits, clients that vanish -------------------------------------------------------
@@ -181,12 +183,14 @@ done
 ask "$model/versions/x"
 same 'no number' 400 "$status"
 ask -X DELETE "$url/v1/jobs/$second"
-timeout 1 curl -sSN "$url/v1/events?after=$last" > "$work/body"
+timeout 2 curl -sSN "$url/v1/events?after=$last" > "$work/body"
 same 'of a deleted job one event stays' job.deleted "$(sed -nE 's/^event: //p' "$work/body")"
 ask "$model/latest"
 holds 'latest goes back' "$work/body" '"version":1,'
 
 # --- the end ------------------------------------------------------------------------------------
+# The stream that was cut above is still counted until its next heartbeat fails.
+reach 5 quantd_http_event_streams 0
 curl -sSN --max-time 30 "$url/v1/events" > "$work/all" &
 all=$!
 reach 5 quantd_http_event_streams 1
