@@ -9,6 +9,9 @@
  * Flags: PASS   the output's elements are input 0's (one scale for both; 8-bit as it is)
  *        QUANT  has an integer form
  *        UNARY  elementwise function of one tensor (8-bit: a table of 256)
+ *        TABLE  is that table where both of its tensors are quantized anyway, and never the reason
+ *               to quantize one: runtimes have no 8-bit form, so a pair of its own would cost
+ *               accuracy and time there and save nothing here
  *        SHAPE  shape arithmetic, usually folded
  *        NOQ    never quantized by default (softmax, decoding arithmetic)
  *        INTERNAL made by quantcore only, never imported */
@@ -21,9 +24,9 @@
     X(CLIP, "Clip", "", 6, 1, 3, 1, QC_IS_QUANT | QC_IS_UNARY)                           \
     X(LEAKY_RELU, "LeakyRelu", "", 6, 1, 1, 1, QC_IS_QUANT | QC_IS_UNARY)                \
     X(SIGMOID, "Sigmoid", "", 6, 1, 1, 1, QC_IS_QUANT | QC_IS_UNARY)                     \
-    X(HARD_SIGMOID, "HardSigmoid", "", 6, 1, 1, 1, QC_IS_UNARY)                          \
-    X(HARD_SWISH, "HardSwish", "", 14, 1, 1, 1, QC_IS_UNARY)                             \
-    X(TANH, "Tanh", "", 6, 1, 1, 1, QC_IS_UNARY)                                         \
+    X(HARD_SIGMOID, "HardSigmoid", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)            \
+    X(HARD_SWISH, "HardSwish", "", 14, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)               \
+    X(TANH, "Tanh", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)                           \
     X(EXP, "Exp", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_NOQ)                               \
     X(ADD, "Add", "", 7, 2, 2, 1, QC_IS_QUANT)                                           \
     X(SUB, "Sub", "", 7, 2, 2, 1, QC_IS_NOQ)                                             \
@@ -70,7 +73,7 @@
 
 enum {
     QC_IS_PASS = 1, QC_IS_QUANT = 2, QC_IS_UNARY = 4, QC_IS_SHAPE = 8, QC_IS_NOQ = 16,
-    QC_IS_INTERNAL = 32
+    QC_IS_INTERNAL = 32, QC_IS_TABLE = 64
 };
 
 enum qc_op {

@@ -63,8 +63,8 @@ static bool reads_dequantized(const struct qc_builder *b, int i, int k)
         return true;
     }
     bool feeds_q = n->outputs[0] >= 0 && b->plan->group[n->outputs[0]] >= 0;
-    bool looks_integer = qc_is_product(n) ||
-                         (b->plan->excluded[i] && (qc_op_rows[n->op].flags & QC_IS_QUANT) != 0);
+    bool has_form = (qc_op_rows[n->op].flags & (QC_IS_QUANT | QC_IS_TABLE)) != 0;
+    bool looks_integer = qc_is_product(n) || (b->plan->excluded[i] && has_form);
     return (made_by_integers(b, v) || qc_plan_is_imported(b->plan, v)) &&
            !(looks_integer && feeds_q);
 }

@@ -122,6 +122,8 @@ static enum qd_code first_reason(const struct qc_quantize_plan *plan, const stru
         *ret = automatic;
     } else if ((flags_of(n) & QC_IS_NOQ) != 0) {
         return qd_arena_printf(arena, ret, err, "automatic: %s is never quantized", n->op_type);
+    } else if ((flags_of(n) & QC_IS_TABLE) != 0) {
+        *ret = "automatic: not between integer operators"; /* until follow_tables */
     } else if ((flags_of(n) & QC_IS_QUANT) == 0) {
         return qd_arena_printf(arena, ret, err, "%s has no integer form", n->op_type);
     } else {
@@ -261,6 +263,25 @@ static void mark_values(struct qc_quantize_plan *plan, bool *quantized)
     }
 }
 
+/* Functions that stand between integer operators: their tensors have pairs already. */
+static void follow_tables(struct qc_quantize_plan *plan, const bool *quantized)
+{
+    const struct qc_graph *g = plan->graph;
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct qc_node *n = &g->nodes[i];
+        if ((flags_of(n) & QC_IS_TABLE) == 0 || plan->excluded[i] || n->shape_only ||
+            !is_f32_data(g, n->inputs[0])) {
+            continue;
+        }
+        int maker = g->values[n->inputs[0]].producer;
+        bool codes = qc_plan_is_imported(plan, n->inputs[0]) ||
+                     (maker >= 0 && plan->reason[maker][0] == '\0' && quantized[n->inputs[0]]);
+        if (codes && quantized[n->outputs[0]]) {
+            plan->reason[i] = "";
+        }
+    }
+}
+
 static bool other_pair(const struct qc_quantize_plan *plan, int v, int than)
 {
     const struct qc_qparams *a = &plan->imported[v];
@@ -355,6 +376,7 @@ enum qd_code qc_quantize_plan_new(const struct qc_graph *g,
         leave_tail(plan, reaches);
     }
     mark_values(plan, quantized);
+    follow_tables(plan, quantized);
     form_groups(plan, quantized);
     count_nodes(plan);
     *ret = plan;

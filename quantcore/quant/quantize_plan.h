@@ -3,8 +3,9 @@
  *
  * Nodes. An operator runs on integers when it has an integer form (QC_IS_QUANT), is not excluded,
  * and fits it: Conv, Gemm and MatMul with constant weights, Add, Mul and Concat of data tensors.
- * Operators that move elements (QC_IS_PASS) follow their tensors. The rest stays f32, with the
- * reason in words. Behind the last Conv, Gemm or MatMul everything stays f32 and that node gives
+ * Operators that move elements (QC_IS_PASS) follow their tensors, and so do functions that runtimes
+ * have in f32 only (QC_IS_TABLE): where both of their tensors are quantized for the sake of others
+ * they are integer too. The rest stays f32, with the reason in words. Behind the last Conv, Gemm or MatMul everything stays f32 and that node gives
  * f32 itself, unless quantize_last_output: INT8 gains nothing there and costs accuracy. (This
  * engine runs such a node in INT8; ONNX Runtime does so for Gemm and MatMul, and computes a Conv
  * in f32 from the dequantized tensors.)

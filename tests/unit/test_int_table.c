@@ -89,6 +89,40 @@ START_TEST(table__every_unary_and_code__is_the_f32_chain)
 }
 END_TEST
 
+static double definition(int op, double x)
+{
+    double gate = fmin(fmax(x / 6 + 0.5, 0), 1);
+    return op == QC_OP_HARD_SWISH ? x * gate : op == QC_OP_TANH ? tanh(x) : gate;
+}
+
+/* Parameters that the default scheme gives: HardSwish ends at -0.375, so its zero point is inside. */
+static const struct table_case defined[] = {
+    {&unaries[7], {9.0f / 255, 142, QC_U8}, {4.375f / 255, 22, QC_U8}, {1, {64}}},
+    {&unaries[6], {9.0f / 255, 142, QC_U8}, {1.0f / 255, 0, QC_U8}, {1, {64}}},
+    {&unaries[8], {5.0f / 255, 128, QC_U8}, {2.0f / 255, 128, QC_U8}, {1, {64}}},
+};
+
+START_TEST(table__function_of_runtimes_f32__is_the_definition_rounded)
+{
+    const struct table_case *c = &defined[_i];
+    struct fixture plan, *f = &plan;
+    struct qc_int_counts counts;
+    fixture_init(f);
+    build_unary(f, c);
+    OK(qc_int_plan(f->g, &counts, &f->err));
+    const struct qc_tensor *table = f->g->values[f->g->nodes[1].inputs[1]].constant;
+    double step = (double)c->y.scale;
+    for (int code = 0; code < 256; code++) {
+        double x = (double)c->x.scale * (code - c->x.zero_point);
+        double want = definition(c->u->op, x) / step + c->y.zero_point;
+        double got = ((const uint8_t *)table->data)[code];
+        ck_assert_msg(fabs(got - fmin(fmax(want, 0), 255)) <= 0.5 + 1e-4, "%s(%g): %g for %g",
+                      c->u->name, x, got, want);
+    }
+    fixture_done(f);
+}
+END_TEST
+
 START_TEST(table__every_rank_and_layout__is_the_f32_chain)
 {
     struct qc_shape shapes[] = {SHAPE2(1, 300), SHAPE3(2, 3, 67), SHAPE4(1, 5, 9, 7),
@@ -247,6 +281,8 @@ Suite *test_int_table_suite(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, table__every_unary_and_code__is_the_f32_chain, 0,
                         (int)QD_COUNT_OF(unaries));
+    tcase_add_loop_test(tc, table__function_of_runtimes_f32__is_the_definition_rounded, 0,
+                        (int)QD_COUNT_OF(defined));
     tcase_add_test(tc, table__every_rank_and_layout__is_the_f32_chain);
     tcase_add_test(tc, table__chain_with_constants__is_one_table);
     tcase_add_test(tc, table__silu_of_two_dequantizes__is_one_table);
