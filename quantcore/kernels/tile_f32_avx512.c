@@ -34,7 +34,7 @@ static inline void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
 #define HALF_STEP(r)  a##r = _mm512_fmadd_ps(_mm512_set1_ps(x##r[c]), w0, a##r);
 #define HALF_STORE(r) store16(t->out[r], a##r, lo, hi, n_out);
 
-#define TILE(n)                                             \
+#define TILE(n, KEEP)                                       \
     static void tile_##n(const struct qc_tile_f32 *t)       \
     {                                                       \
         const __m512 bias0 = _mm512_loadu_ps(t->bias);             \
@@ -50,6 +50,7 @@ static inline void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
                 const __m512 w1 = _mm512_loadu_ps(w + 16);         \
                 w += QC_NR;                                        \
                 ROWS_##n(STEP)                                     \
+                KEEP()                                             \
             }                                                      \
         }                                                          \
         const __m512 lo = _mm512_set1_ps(t->lo);                   \
@@ -70,6 +71,7 @@ static inline void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
                 const __m512 w0 = _mm512_loadu_ps(w);              \
                 w += QC_NR;                                        \
                 ROWS_##n(HALF_STEP)                                \
+                KEEP()                                             \
             }                                                      \
         }                                                          \
         const __m512 lo = _mm512_set1_ps(t->lo);                   \
@@ -78,18 +80,18 @@ static inline void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
         ROWS_##n(HALF_STORE)                                       \
     }
 
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-TILE(5)
-TILE(6)
-TILE(7)
-TILE(8)
-TILE(9)
-TILE(10)
-TILE(11)
-TILE(12)
+TILE(1, KEEP_NOTHING)
+TILE(2, KEEP_NOTHING)
+TILE(3, KEEP_NOTHING)
+TILE(4, KEEP_NOTHING)
+TILE(5, KEEP_NOTHING)
+TILE(6, KEEP_NOTHING)
+TILE(7, KEEP_NOTHING)
+TILE(8, KEEP_NOTHING)
+TILE(9, KEEP_NOTHING)
+TILE(10, KEEP_NOTHING)
+TILE(11, KEEP_NOTHING)
+TILE(12, KEEP_POINTERS)
 
 void qc_tile_f32__avx512(const struct qc_tile_f32 *t)
 {

@@ -126,7 +126,7 @@ static inline __m512i broadcast4(const uint8_t *x)
 #define HALF_OFFSET(r)                                           \
     a##r = _mm512_sub_epi32(a##r, _mm512_mullo_epi32(z0, _mm512_set1_epi32(t->row_sum[r])));
 
-#define TILE(n)                                                \
+#define TILE(n, KEEP)                                          \
     static void tile_##n(const struct qc_tile_s8 *t)           \
     {                                                          \
         const __m512i bias0 = _mm512_loadu_si512(t->bias);         \
@@ -147,6 +147,7 @@ static inline __m512i broadcast4(const uint8_t *x)
                 const __m512i w1 = _mm512_loadu_si512(w + 64);     \
                 w += 4 * QC_NR;                                    \
                 ROWS_##n(STEP)                                     \
+                KEEP()                                             \
             }                                                      \
         }                                                          \
         struct finish f;                                           \
@@ -178,6 +179,7 @@ static inline __m512i broadcast4(const uint8_t *x)
                 const __m512i w0 = _mm512_loadu_si512(w);          \
                 w += 4 * QC_NR;                                    \
                 ROWS_##n(HALF_STEP)                                \
+                KEEP()                                             \
             }                                                      \
         }                                                          \
         struct finish f;                                           \
@@ -190,18 +192,18 @@ static inline __m512i broadcast4(const uint8_t *x)
         }                                                          \
     }
 
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-TILE(5)
-TILE(6)
-TILE(7)
-TILE(8)
-TILE(9)
-TILE(10)
-TILE(11)
-TILE(12)
+TILE(1, KEEP_NOTHING)
+TILE(2, KEEP_NOTHING)
+TILE(3, KEEP_NOTHING)
+TILE(4, KEEP_NOTHING)
+TILE(5, KEEP_NOTHING)
+TILE(6, KEEP_NOTHING)
+TILE(7, KEEP_NOTHING)
+TILE(8, KEEP_NOTHING)
+TILE(9, KEEP_NOTHING)
+TILE(10, KEEP_NOTHING)
+TILE(11, KEEP_NOTHING)
+TILE(12, KEEP_POINTERS)
 
 void qc_tile_s8__avx512(const struct qc_tile_s8 *t)
 {
