@@ -75,7 +75,8 @@ static enum qd_code find_statistics(struct qc_pipeline *p, struct qd_error *err)
         const struct qc_tensor_statistics *t = &p->statistics->tensors[p->tensor_of[v]];
         if (axis >= 0 && t->n_channels != g->values[v].shape.dim[axis]) {
             return qd_fail_on(err, QD_INVALID, name,
-                              "the statistics have %d channels of '%s', the network has %lld",
+                              "the statistics have %d channels of '%s', the network has %lld: they "
+                              "are of another network or another version of quantd",
                               t->n_channels, name, (long long)g->values[v].shape.dim[axis]);
         }
     }

@@ -58,18 +58,6 @@ static enum qd_code rewrite(struct qc_pipeline *p, const double *const *mean,
                                       : qc_quantize_weight_only(p->graph, &r, p->arena, ret, err);
 }
 
-/* Means along dim 1 of what a Conv or Gemm with integer weights reads. */
-static void observe_inputs(struct qc_pipeline *p)
-{
-    for (int i = 0; i < p->graph->n_nodes; i++) {
-        const struct qc_node *n = &p->graph->nodes[i];
-        if (p->plan->integer[i] && (n->op == QC_OP_CONV || n->op == QC_OP_GEMM)) {
-            p->plan->observe[n->inputs[0]] = true;
-            p->plan->channel_axis[n->inputs[0]] = 1;
-        }
-    }
-}
-
 /* The report reads a plan and a quantized graph: those of a network without quantized tensors. */
 static enum qd_code fill_plan(struct qc_pipeline *p, const struct qc_rewrite *r,
                               struct qd_error *err)
@@ -93,7 +81,7 @@ static enum qd_code fill_plan(struct qc_pipeline *p, const struct qc_rewrite *r,
     p->plan->n_f32 = r->n_f32;
     p->quantized->graph = r->graph;
     p->quantized->weights = r->weights;
-    observe_inputs(p);
+    qc_plan_observe_means(p->plan, p->import);
     return QD_OK;
 }
 

@@ -72,3 +72,81 @@ enum qd_code qc_bias_correct(const struct qc_node *node, const struct qc_quantiz
     }
     return QD_OK;
 }
+
+/* ---- a MatMul and the Add behind it -------------------------------------------------------- */
+
+/* The node that reads the value, if one does, once, and nobody outside. */
+static const struct qc_node *sole_reader(const struct qc_graph *g, int value)
+{
+    const struct qc_node *reader = NULL;
+    for (int i = 0; i < g->n_nodes; i++) {
+        for (int k = 0; k < g->nodes[i].n_inputs; k++) {
+            if (g->nodes[i].inputs[k] == value) {
+                if (reader != NULL) {
+                    return NULL;
+                }
+                reader = &g->nodes[i];
+            }
+        }
+    }
+    return qc_graph_is_output(g, value) ? NULL : reader;
+}
+
+static bool read_by_conv(const struct qc_graph *g, int value)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        if (g->nodes[i].op == QC_OP_CONV && g->nodes[i].inputs[0] == value) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_row(const struct qc_value *v, int64_t n)
+{
+    const struct qc_tensor *t = v->constant;
+    return t != NULL && v->producer < 0 && t->dtype == QC_F32 && v->symbolic_elements == 0 &&
+           t->shape.rank > 0 && t->shape.dim[t->shape.rank - 1] == n &&
+           qc_shape_elements(&t->shape) == (size_t)n;
+}
+
+int qc_matmul_addend(const struct qc_graph *g, const struct qc_import *import,
+                     const struct qc_node *node)
+{
+    if (node->op != QC_OP_MATMUL || node->clamp.present || node->inputs[0] < 0) {
+        return -1;
+    }
+    const struct qc_tensor *w = qc_node_constant(g, node, 1);
+    const struct qc_value *x = &g->values[node->inputs[0]];
+    const struct qc_node *add = sole_reader(g, node->outputs[0]);
+    if (w == NULL || w->shape.rank != 2 || !x->shape_known || x->shape.rank < 2 || add == NULL ||
+        add->op != QC_OP_ADD || read_by_conv(g, node->inputs[0])) {
+        return -1;
+    }
+    int addend = add->inputs[add->inputs[0] == node->outputs[0]];
+    bool fits = is_row(&g->values[addend], w->shape.dim[1]) && sole_reader(g, addend) == add &&
+                qc_import_constant(import, g, addend) == NULL;
+    return fits ? addend : -1;
+}
+
+enum qd_code qc_bias_correct_addend(const struct qc_node *node,
+                                    const struct qc_quantized_weights *w, const double *mean,
+                                    size_t n_means, const struct qc_tensor *addend,
+                                    struct qd_arena *arena, const struct qc_tensor **ret,
+                                    struct qd_error *err)
+{
+    size_t n = qc_shape_elements(&addend->shape);
+    struct qc_tensor *t = NULL;
+    double *bias = NULL;
+    QD_TRY(qd_arena_array(arena, n, sizeof(*bias), &bias, err));
+    for (size_t c = 0; c < n; c++) {
+        bias[c] = qc_tensor_f64(addend, c);
+    }
+    QD_TRY(qc_bias_correct(node, w, mean, n_means, bias, err));
+    QD_TRY(qc_tensor_new(arena, QC_F32, &addend->shape, &t, err));
+    for (size_t c = 0; c < n; c++) {
+        ((float *)t->data)[c] = (float)bias[c];
+    }
+    *ret = t;
+    return QD_OK;
+}

@@ -39,8 +39,9 @@ struct qc_quantized_graph {
 };
 
 /* pairs: [n_values] from qc_quantize_plan_pairs. channel_mean[v], n_channels[v]: E[x] along
- * plan->channel_axis[v]; NULL entries (or channel_mean NULL) leave that bias uncorrected. A MatMul
- * has no bias to correct. Errors name the node. The new graph borrows from the old one. */
+ * plan->channel_axis[v]; NULL entries (or channel_mean NULL) leave that bias uncorrected. The
+ * correction of a MatMul goes into the constant of the Add behind it (qc_matmul_addend), where
+ * there is one. Errors name the node. The new graph borrows from the old one. */
 QD_MUST_CHECK enum qd_code qc_quantize_graph(const struct qc_quantize_plan *plan,
                                              const struct qc_qparams *pairs,
                                              const double *const *channel_mean,

@@ -291,6 +291,18 @@ static enum qd_code make_bias(struct qc_builder *b, const struct qc_node *n,
     return add_bias(b, n, base, w, bias, n_out, ret, err);
 }
 
+/* Constants are values of the new graph too: the Add reads the corrected one. */
+static enum qd_code correct_addend(struct qc_builder *b, const struct qc_node *n,
+                                   const struct qc_quantized_weights *w, struct qd_error *err)
+{
+    int x = n->inputs[0];
+    int v = qc_matmul_addend(b->old, b->plan->options.import, n);
+    return v < 0 ? QD_OK
+                 : qc_bias_correct_addend(n, w, b->channel_mean[x], (size_t)b->n_channels[x],
+                                          b->old->values[v].constant, b->arena,
+                                          &b->g->values[v].constant, err);
+}
+
 enum qd_code qc_builder_add_parameters(struct qc_builder *b, int i, int *ret_weights,
                                        int *ret_bias, struct qd_error *err)
 {
@@ -322,9 +334,11 @@ enum qd_code qc_builder_add_parameters(struct qc_builder *b, int i, int *ret_wei
                                    b->arena, w, err));
     }
     b->result->weights[i] = w;
-    bool correct = o->bias_correction && !w->imported && n->op != QC_OP_MATMUL &&
-                   b->channel_mean != NULL && b->channel_mean[x] != NULL;
-    if (has_bias || correct) {
+    bool correct = o->bias_correction && !w->imported && b->channel_mean != NULL &&
+                   b->channel_mean[x] != NULL;
+    if (n->op == QC_OP_MATMUL) {
+        QD_TRY(correct ? correct_addend(b, n, w, err) : QD_OK);
+    } else if (has_bias || correct) {
         QD_TRY(make_bias(b, n, w, correct, ret_bias, err));
     }
     return c != NULL ? restore(b, c, base, ret_weights, err)

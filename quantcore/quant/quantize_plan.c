@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "quantcore/quant/bias_correction.h"
+
 bool qc_is_product(const struct qc_node *node)
 {
     return node->op == QC_OP_CONV || node->op == QC_OP_GEMM || node->op == QC_OP_MATMUL;
@@ -306,10 +308,6 @@ static void form_groups(struct qc_quantize_plan *plan, const bool *quantized)
                                                                                : root;
         } else if (moving) {
             plan->reason[i] = "moves the elements of an f32 tensor";
-        } else if (is_compute(plan, i) && (n->op == QC_OP_CONV || n->op == QC_OP_GEMM)) {
-            /* A MatMul has no bias to correct, so its means are not needed. */
-            plan->observe[n->inputs[0]] = true;
-            plan->channel_axis[n->inputs[0]] = 1;
         }
     }
     for (int v = 0; v < g->n_values; v++) {
@@ -324,6 +322,20 @@ static void count_nodes(struct qc_quantize_plan *plan)
         if (!plan->graph->nodes[i].shape_only) {
             plan->n_integer += plan->integer[i];
             plan->n_f32 += !plan->integer[i];
+        }
+    }
+}
+
+void qc_plan_observe_means(struct qc_quantize_plan *plan, const struct qc_import *import)
+{
+    const struct qc_graph *g = plan->graph;
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct qc_node *n = &g->nodes[i];
+        bool has_bias = n->op == QC_OP_CONV || n->op == QC_OP_GEMM;
+        if (plan->integer[i] && (has_bias || qc_matmul_addend(g, import, n) >= 0)) {
+            int x = n->inputs[0];
+            plan->observe[x] = true;
+            plan->channel_axis[x] = has_bias ? 1 : g->values[x].shape.rank - 1;
         }
     }
 }
@@ -379,6 +391,7 @@ enum qd_code qc_quantize_plan_new(const struct qc_graph *g,
     follow_tables(plan, quantized);
     form_groups(plan, quantized);
     count_nodes(plan);
+    qc_plan_observe_means(plan, options->import);
     *ret = plan;
     return QD_OK;
 }

@@ -5,10 +5,10 @@
  * and fits it: Conv, Gemm and MatMul with constant weights, Add, Mul and Concat of data tensors.
  * Operators that move elements (QC_IS_PASS) follow their tensors, and so do functions that runtimes
  * have in f32 only (QC_IS_TABLE): where both of their tensors are quantized for the sake of others
- * they are integer too. The rest stays f32, with the reason in words. Behind the last Conv, Gemm or MatMul everything stays f32 and that node gives
- * f32 itself, unless quantize_last_output: INT8 gains nothing there and costs accuracy. (This
- * engine runs such a node in INT8; ONNX Runtime does so for Gemm and MatMul, and computes a Conv
- * in f32 from the dequantized tensors.)
+ * they are integer too. The rest stays f32, with the reason in words. Behind the last Conv, Gemm
+ * or MatMul everything stays f32 and that node gives f32 itself, unless quantize_last_output: INT8
+ * gains nothing there and costs accuracy. (This engine runs such a node in INT8; ONNX Runtime does
+ * so for Gemm and MatMul, and computes a Conv in f32 from the dequantized tensors.)
  *
  * Tensors. Quantized are the data inputs and the outputs of integer operators. All tensors that
  * an element-moving operator joins are one group with one pair (scale, zero point): kernels then
@@ -50,7 +50,7 @@ struct qc_quantize_plan {
     int *group;           /* [n_values] root of the value's group; -1: not quantized */
     struct qc_qparams *imported; /* [n_values] the model's own pair; scale 0: none */
     bool *observe;        /* [n_values] needs statistics: every group's root, and the inputs of
-                             integer Conv and Gemm for their channel means */
+                             integer products whose bias can be corrected, for their means */
     int *channel_axis;    /* [n_values] for the channel means; -1 where none are needed */
     int n_integer, n_f32; /* nodes that execute */
 };
@@ -70,6 +70,10 @@ QD_MUST_CHECK enum qd_code qc_quantize_plan_pairs(const struct qc_quantize_plan 
                                                   const struct qc_range *ranges,
                                                   struct qd_arena *arena,
                                                   struct qc_qparams **ret, struct qd_error *err);
+
+/* Marks what integer products read whose bias (or Add, of a MatMul) can be corrected: observe and
+ * channel_axis, dim 1 or a MatMul's last. Part of qc_quantize_plan_new; import may be NULL. */
+void qc_plan_observe_means(struct qc_quantize_plan *plan, const struct qc_import *import);
 
 /* Is the value's pair the model's own. */
 bool qc_plan_is_imported(const struct qc_quantize_plan *plan, int value);

@@ -154,6 +154,19 @@ static bool bias_is_plain(const struct qc_rewrite *r, const struct qc_node *n, s
            (n_bias == n_out && s->rank > 0 && s->dim[s->rank - 1] == (int64_t)n_out);
 }
 
+/* The Add is copied later, and reads the corrected constant then. */
+static enum qd_code correct_addend(const struct qc_rewrite *r, int i, const double *mean,
+                                   struct qd_error *err)
+{
+    const struct qc_node *n = &r->old->nodes[i];
+    int v = qc_matmul_addend(r->old, r->options.import, n);
+    return v < 0 ? QD_OK
+                 : qc_bias_correct_addend(n, r->weights[i], mean,
+                                          (size_t)r->options.n_channels[n->inputs[0]],
+                                          r->old->values[v].constant, r->arena,
+                                          &r->graph->values[v].constant, err);
+}
+
 enum qd_code qc_rewrite_correct(const struct qc_rewrite *r, int i, const struct qc_tensor **ret,
                                 struct qd_error *err)
 {
@@ -165,7 +178,13 @@ enum qd_code qc_rewrite_correct(const struct qc_rewrite *r, int i, const struct 
         n->op == QC_OP_CONV || (n->op == QC_OP_GEMM && qc_node_float(n, "alpha", 1.0f) == 1.0f &&
                                 qc_node_float(n, "beta", 1.0f) == 1.0f);
     *ret = NULL;
-    if (mean == NULL || w == NULL || w->imported || !plain) {
+    if (mean == NULL || w == NULL || w->imported) {
+        return QD_OK;
+    }
+    if (n->op == QC_OP_MATMUL) {
+        return correct_addend(r, i, mean, err);
+    }
+    if (!plain) {
         return QD_OK;
     }
     struct qc_shape shape = {.rank = 1,

@@ -16,7 +16,8 @@ struct qc_rewrite_options {
     bool weights_asymmetric;           /* a zero point beside each scale; not for dynamic */
     struct qc_exclude exclude;         /* lists are borrowed */
     const double *const *channel_mean; /* [n_values] E[x] along dim 1 of the input of a Conv or
-                                          Gemm, for its bias; NULL entries, or NULL: unknown */
+                                          Gemm, along the last of a MatMul's, for its bias; NULL
+                                          entries, or NULL: unknown */
     const int *n_channels;             /* [n_values] of them */
     const struct qc_import *import;    /* codes that the model has already stay, borrowed; may be
                                           NULL */
@@ -50,8 +51,8 @@ QD_MUST_CHECK enum qd_code qc_rewrite_quantize(struct qc_rewrite *r, int i, floa
                                                struct qd_error *err);
 /* The bias of node i, whose weights are codes, corrected for their rounding where the means of
  * its input are known: f32, one an output channel. *ret NULL: none is, it stays as it was (so of
- * a MatMul, of a Gemm with alpha or beta, with imported weights, and of a bias that is no
- * constant a channel). */
+ * a MatMul, whose Add takes the correction where it can, of a Gemm with alpha or beta, with
+ * imported weights, and of a bias that is no constant a channel). */
 QD_MUST_CHECK enum qd_code qc_rewrite_correct(const struct qc_rewrite *r, int i,
                                               const struct qc_tensor **ret, struct qd_error *err);
 /* A constant "<base><suffix>" with the tensor, borrowed from the arena. */
