@@ -5,6 +5,9 @@
 #include "quantcore/exec/exec_ops.h"
 #include "quantcore/exec/exec_pixels.h"
 
+/* Half of a second cache: of an output beyond, most lines lie in the third when they are written. */
+#define FAR_BYTES ((size_t)512 << 10)
+
 struct conv {
     struct qc_window window;
     int group, channels, outputs, n_taps; /* channels, outputs: of one group */
@@ -18,6 +21,7 @@ struct conv {
     size_t in_lead, in_size, out_size; /* bytes of the staged input / output, 0: not staged */
     struct qc_view in, out;            /* NHWC, staged or not; data is set by run */
     float lo, hi;
+    bool far; /* the output is larger than what the second cache keeps of it */
 };
 
 void qc_window_resolve(const struct qc_node *n, int n_spatial, const int64_t *kernel,
@@ -140,7 +144,8 @@ static void run_block(const struct qc_step *step, const struct conv *c,
                                         .bias = bias + index * QC_NR,
                                         .n_out = left < QC_NR ? left : QC_NR,
                                         .lo = c->lo,
-                                        .hi = c->hi};
+                                        .hi = c->hi,
+                                        .far = c->far};
             run_panel(step, c, block, &panel, in + g * c->channels,
                       out + g * c->outputs + p * QC_NR);
         }
@@ -342,6 +347,7 @@ enum qd_code qc_prepare_conv(const struct qc_prepare *p, struct qc_step *step,
         c->tile_channels = c->window.kernel[1] * c->channels;
     }
     QD_TRY(qc_window_taps(p, &c->window, &c->in, merged, &c->tap, err));
+    c->far = qc_shape_elements(&c->out.shape) * sizeof(float) > FAR_BYTES;
     c->lo = p->node->clamp.present ? p->node->clamp.lo : -INFINITY;
     c->hi = p->node->clamp.present ? p->node->clamp.hi : INFINITY;
     step->scratch_size = c->in_size + c->out_size;

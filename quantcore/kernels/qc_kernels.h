@@ -44,6 +44,7 @@ struct qc_tile_f32 {
     const float *bias;        /* QC_NR values (zero padded) */
     int n_out;                /* channels of the panel to store, 1..QC_NR */
     float lo, hi;             /* fused activation: clamp; -inf, +inf for none */
+    bool far;                 /* out is hardly in the second cache: it may be asked for early */
 };
 /* acc = bias; for tap, for c: acc = fma(x, w, acc); out = min(max(acc, lo), hi). */
 typedef void qc_tile_f32_fn(const struct qc_tile_f32 *t);

@@ -19,6 +19,12 @@ static inline void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
 
 #define POINT(r) const float *x##r = t->row[r];
 
+/* The lines that the tile writes, for writing: they come while it multiplies. */
+#define CLAIM(r)                         \
+    __builtin_prefetch(t->out[r], 1);    \
+    __builtin_prefetch(t->out[r] + 16, 1);
+#define HALF_CLAIM(r) __builtin_prefetch(t->out[r], 1);
+
 #define ACC(r) __m512 a##r = bias0, b##r = bias1;
 #define STEP(r)                                   \
     {                                             \
@@ -42,6 +48,9 @@ static inline void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
         const float *w = t->weights;                               \
         const ptrdiff_t channels = t->channels;                    \
         ROWS_##n(ACC)                                              \
+        if (t->far) {                                              \
+            ROWS_##n(CLAIM)                                        \
+        }                                                          \
         ROWS_##n(POINT)                                            \
         for (int tap = 0; tap < t->n_taps; tap++) {                \
             const ptrdiff_t end = t->tap[tap] + channels;          \
@@ -64,6 +73,9 @@ static inline void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
         const float *w = t->weights;                               \
         const ptrdiff_t channels = t->channels;                    \
         ROWS_##n(HALF_ACC)                                         \
+        if (t->far) {                                              \
+            ROWS_##n(HALF_CLAIM)                                   \
+        }                                                          \
         ROWS_##n(POINT)                                            \
         for (int tap = 0; tap < t->n_taps; tap++) {                \
             const ptrdiff_t end = t->tap[tap] + channels;          \

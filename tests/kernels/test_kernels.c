@@ -66,7 +66,7 @@ static void check_tile_f32(enum qc_isa isa, const struct shape *s, int n_rows, i
     qc_pack_f32(w, n_out, s->channels, s->n_taps, packed);
     struct qc_tile_f32 t = {.row = rows, .n_rows = n_rows, .tap = tap, .n_taps = s->n_taps,
                             .channels = s->channels, .weights = packed, .bias = bias,
-                            .n_out = n_out, .lo = lo, .hi = hi};
+                            .n_out = n_out, .lo = lo, .hi = hi, .far = data_next() % 2 == 0};
     run_f32(ref.tile_f32, t, want, NULL);
     run_f32(k.tile_f32, t, got, want);
 }
