@@ -178,6 +178,9 @@ struct quads {
     __m512 hi;
     __m512i zero_point, y_min, y_max;
     __mmask64 lanes;
+    /* Packing alone gives the codes: the zero point is 0, they are not clamped any further, and
+     * no multiplier reaches a half. */
+    bool bare;
 };
 
 /* Blocks of 128 bits, 4 x 4 transposed: natural order of channels to that of quads. */
@@ -201,8 +204,11 @@ static void quads_init(struct quads *q, const struct qc_depthwise_s8 *d, int c)
     to_quads(d->bias + c, bias);
     q->bias = (struct four){bias[0], bias[1], bias[2], bias[3]};
     to_quads(d->multiplier + c, multiplier);
+    q->bare = d->y_zero_point == 0 && d->y_min == 0 && d->y_max == 255;
     for (int k = 0; k < 4; k++) {
         q->multiplier[k] = _mm512_castsi512_ps(multiplier[k]);
+        q->bare = q->bare && _mm512_cmp_ps_mask(q->multiplier[k], _mm512_set1_ps(0.5f),
+                                                _CMP_NLT_UQ) == 0;
     }
     q->w = d->quads + (size_t)c * 4;
     q->hi = _mm512_set1_ps((float)(d->y_max - d->y_zero_point));
@@ -214,21 +220,26 @@ static void quads_init(struct quads *q, const struct qc_depthwise_s8 *d, int c)
 
 /* Below y_min the conversions and packs saturate, above y_max the f32 minimum comes first: an f32
  * beyond 2^31 would become the smallest integer. */
-static inline __m512i quad_round(__m512i acc, __m512 multiplier, __m512 hi)
+static inline __m512i quad_round(__m512i acc, __m512 multiplier, __m512 hi, bool bare)
 {
     __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
-    return _mm512_cvtps_epi32(_mm512_min_ps(y, hi));
+    return _mm512_cvtps_epi32(bare ? y : _mm512_min_ps(y, hi));
 }
 
-static inline void quads_store(const struct quads *q, uint8_t *out, struct four a)
+static inline void quads_store(const struct quads *q, uint8_t *out, struct four a, bool bare)
 {
-    __m512i lo = _mm512_packs_epi32(quad_round(a.q0, q->multiplier[0], q->hi),
-                                    quad_round(a.q1, q->multiplier[1], q->hi));
-    __m512i hi = _mm512_packs_epi32(quad_round(a.q2, q->multiplier[2], q->hi),
-                                    quad_round(a.q3, q->multiplier[3], q->hi));
-    __m512i y = _mm512_packus_epi16(_mm512_adds_epi16(lo, q->zero_point),
-                                    _mm512_adds_epi16(hi, q->zero_point));
-    y = _mm512_min_epu8(_mm512_max_epu8(y, q->y_min), q->y_max);
+    __m512i lo = _mm512_packs_epi32(quad_round(a.q0, q->multiplier[0], q->hi, bare),
+                                    quad_round(a.q1, q->multiplier[1], q->hi, bare));
+    __m512i hi = _mm512_packs_epi32(quad_round(a.q2, q->multiplier[2], q->hi, bare),
+                                    quad_round(a.q3, q->multiplier[3], q->hi, bare));
+    __m512i y;
+    if (bare) {
+        y = _mm512_packus_epi16(lo, hi);
+    } else {
+        y = _mm512_packus_epi16(_mm512_adds_epi16(lo, q->zero_point),
+                                _mm512_adds_epi16(hi, q->zero_point));
+        y = _mm512_min_epu8(_mm512_max_epu8(y, q->y_min), q->y_max);
+    }
     _mm512_mask_storeu_epi8(out, q->lanes, y);
 }
 
@@ -246,7 +257,7 @@ static inline void quads_pixel(const struct qc_depthwise_s8 *d, const struct qua
         __m512i x3 = _mm512_maskz_loadu_epi8(q->lanes, in + tap[3]);
         acc = multiply_add(acc, interleave(x0, x1, x2, x3), load_four(w));
     }
-    quads_store(q, out, acc);
+    quads_store(q, out, acc, false);
 }
 
 /* One column of a 3 x 3 kernel's input: its three rows are a quad, interleaved once for the two or
@@ -268,7 +279,7 @@ static inline struct four column(const struct qc_depthwise_s8 *d, const struct q
         middle = multiply_add(middle, x, w1);                                  \
         ended = multiply_add(ended, x, w2);                                    \
         if (j >= 2) {                                                          \
-            quads_store(q, out + (j - 2) * d->out_step, ended);                \
+            quads_store(q, out + (j - 2) * d->out_step, ended, bare);          \
         }                                                                      \
         if (++j == d->n_pixels + 2) {                                          \
             break;                                                             \
@@ -276,7 +287,7 @@ static inline struct four column(const struct qc_depthwise_s8 *d, const struct q
     }
 
 static inline void columns_stride_1(const struct qc_depthwise_s8 *d, const struct quads *q,
-                                    const uint8_t *in, uint8_t *out)
+                                    const uint8_t *in, uint8_t *out, bool bare)
 {
     const ptrdiff_t group = (ptrdiff_t)d->channels_padded * 4;
     const struct four w0 = load_four(q->w), w1 = load_four(q->w + group);
@@ -290,7 +301,7 @@ static inline void columns_stride_1(const struct qc_depthwise_s8 *d, const struc
 }
 
 static inline void columns_stride_2(const struct qc_depthwise_s8 *d, const struct quads *q,
-                                    const uint8_t *in, uint8_t *out)
+                                    const uint8_t *in, uint8_t *out, bool bare)
 {
     const ptrdiff_t group = (ptrdiff_t)d->channels_padded * 4;
     const struct four w0 = load_four(q->w), w1 = load_four(q->w + group);
@@ -299,8 +310,22 @@ static inline void columns_stride_2(const struct qc_depthwise_s8 *d, const struc
     for (int i = 0; i < d->n_pixels; i++, in += d->in_step, out += d->out_step) {
         const struct four last = column(d, q, in + 2 * d->column_step);
         acc = multiply_add(acc, column(d, q, in + d->column_step), w1);
-        quads_store(q, out, multiply_add(acc, last, w2));
+        quads_store(q, out, multiply_add(acc, last, w2), bare);
         acc = multiply_add(q->bias, last, w0);
+    }
+}
+
+static void columns(const struct qc_depthwise_s8 *d, const struct quads *q, const uint8_t *in,
+                    uint8_t *out)
+{
+    if (d->in_step == d->column_step && q->bare) {
+        columns_stride_1(d, q, in, out, true);
+    } else if (d->in_step == d->column_step) {
+        columns_stride_1(d, q, in, out, false);
+    } else if (q->bare) {
+        columns_stride_2(d, q, in, out, true);
+    } else {
+        columns_stride_2(d, q, in, out, false);
     }
 }
 
@@ -310,8 +335,7 @@ static void depthwise_quads(const struct qc_depthwise_s8 *d)
         struct quads q;
         quads_init(&q, d, c);
         if (d->column_step > 0) {
-            (d->in_step == d->column_step ? columns_stride_1 : columns_stride_2)(
-                d, &q, d->in + c, d->out_u8 + c);
+            columns(d, &q, d->in + c, d->out_u8 + c);
             continue;
         }
         for (int i = 0; i < d->n_pixels; i++) {

@@ -13,6 +13,7 @@ struct finish {
     __m512i zero_point, y_min, y_max, order;
     __mmask32 lanes;
     bool small; /* all multipliers are below a half */
+    bool bare;  /* small, zero point 0, no clamp but 0 and 255: packing alone gives the codes */
 };
 
 static inline void finish_init(struct finish *f, const struct qc_tile_s8 *t)
@@ -27,6 +28,7 @@ static inline void finish_init(struct finish *f, const struct qc_tile_s8 *t)
     f->order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     f->small = (_mm512_cmp_ps_mask(f->multiplier[0], _mm512_set1_ps(0.5f), _CMP_NLT_UQ) |
                 _mm512_cmp_ps_mask(f->multiplier[1], _mm512_set1_ps(0.5f), _CMP_NLT_UQ)) == 0;
+    f->bare = f->small && t->y_zero_point == 0 && t->y_min == 0 && t->y_max == 255;
     f->lanes = t->n_out == QC_NR ? UINT32_MAX : (1U << t->n_out) - 1;
 }
 
@@ -38,11 +40,12 @@ static inline __m512i to_steps(const struct finish *f, __m512i acc, int half, bo
 }
 
 /* A row's codes as saturated 16 bits, four channels of v0 and four of v1 in each 128. */
-static inline __m512i requantize(const struct finish *f, __m512i v0, __m512i v1, bool small)
+static inline __m512i requantize(const struct finish *f, __m512i v0, __m512i v1, bool small,
+                                 bool bare)
 {
     __m512i y =
         _mm512_packs_epi32(to_steps(f, v0, 0, small), to_steps(f, v1, 1, small));
-    return _mm512_adds_epi16(y, f->zero_point);
+    return bare ? y : _mm512_adds_epi16(y, f->zero_point);
 }
 
 static inline void store_codes(const struct finish *f, uint8_t *out, __m256i codes)
@@ -57,13 +60,13 @@ static inline void store_codes(const struct finish *f, uint8_t *out, __m256i cod
 /* Two rows at once: packing leaves in each 128 bits a dword of v0 and one of v1 of the first row, then
  * of the second; `order` sorts them. */
 static inline void store_u8(const struct qc_tile_s8 *t, const struct finish *f,
-                            const __m512i *rows, int n)
+                            const __m512i *rows, int n, bool bare)
 {
 #pragma GCC unroll 6
     for (int r = 0; r < n; r += 2) {
         int second = r + 1 < n ? r + 1 : r;
         __m512i y = _mm512_packus_epi16(rows[r], rows[second]);
-        y = _mm512_min_epu8(_mm512_max_epu8(y, f->y_min), f->y_max);
+        y = bare ? y : _mm512_min_epu8(_mm512_max_epu8(y, f->y_min), f->y_max);
         y = _mm512_permutexvar_epi32(f->order, y);
         store_codes(f, t->out_u8[r], _mm512_castsi512_si256(y));
         store_codes(f, t->out_u8[second], _mm512_extracti64x4_epi64(y, 1));
@@ -103,8 +106,9 @@ static inline __m512i broadcast4(const uint8_t *x)
         KEEP_ZMM(a##r)                                             \
         KEEP_ZMM(b##r)                                             \
     }
-#define CODES(r) requantize(&f, a##r, b##r, false),
-#define SMALL_CODES(r) requantize(&f, a##r, b##r, true),
+#define CODES(r)       requantize(&f, a##r, b##r, false, false),
+#define SMALL_CODES(r) requantize(&f, a##r, b##r, true, false),
+#define BARE_CODES(r)  requantize(&f, a##r, b##r, true, true),
 #define STORE(r) store_f32(t, &f, r, a##r, b##r);
 /* The weights' zero points, once a tile: acc -= zero_point * sum of the row's inputs. */
 #define OFFSET(r)                                                  \
@@ -121,7 +125,8 @@ static inline __m512i broadcast4(const uint8_t *x)
         a##r = _mm512_dpbusd_epi32(a##r, broadcast4(x##r + c), w0); \
         KEEP_ZMM(a##r)                                             \
     }
-#define HALF_CODES(r) requantize(&f, a##r, a##r, false),
+#define HALF_CODES(r)      requantize(&f, a##r, a##r, false, false),
+#define HALF_BARE_CODES(r) requantize(&f, a##r, a##r, true, true),
 #define HALF_STORE(r) store_f32(t, &f, r, a##r, a##r);
 #define HALF_OFFSET(r)                                           \
     a##r = _mm512_sub_epi32(a##r, _mm512_mullo_epi32(z0, _mm512_set1_epi32(t->row_sum[r])));
@@ -152,12 +157,15 @@ static inline __m512i broadcast4(const uint8_t *x)
         }                                                          \
         struct finish f;                                           \
         finish_init(&f, t);                                        \
-        if (t->out_u8 != NULL && f.small) {                        \
+        if (t->out_u8 != NULL && f.bare) {                         \
+            const __m512i codes[] = {ROWS_##n(BARE_CODES)};        \
+            store_u8(t, &f, codes, n, true);                       \
+        } else if (t->out_u8 != NULL && f.small) {                 \
             const __m512i codes[] = {ROWS_##n(SMALL_CODES)};       \
-            store_u8(t, &f, codes, n);                             \
+            store_u8(t, &f, codes, n, false);                      \
         } else if (t->out_u8 != NULL) {                            \
             const __m512i codes[] = {ROWS_##n(CODES)};             \
-            store_u8(t, &f, codes, n);                             \
+            store_u8(t, &f, codes, n, false);                             \
         } else {                                                   \
             ROWS_##n(STORE)                                        \
         }                                                          \
@@ -184,9 +192,12 @@ static inline __m512i broadcast4(const uint8_t *x)
         }                                                          \
         struct finish f;                                           \
         finish_init(&f, t);                                        \
-        if (t->out_u8 != NULL) {                                   \
+        if (t->out_u8 != NULL && f.bare) {                         \
+            const __m512i codes[] = {ROWS_##n(HALF_BARE_CODES)};   \
+            store_u8(t, &f, codes, n, true);                       \
+        } else if (t->out_u8 != NULL) {                            \
             const __m512i codes[] = {ROWS_##n(HALF_CODES)};        \
-            store_u8(t, &f, codes, n);                             \
+            store_u8(t, &f, codes, n, false);                             \
         } else {                                                   \
             ROWS_##n(HALF_STORE)                                   \
         }                                                          \

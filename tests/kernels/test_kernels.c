@@ -171,6 +171,7 @@ static const struct s8_case s8_cases[] = {
     {DATA_PLAIN, true, true, 128, 0, 255},   {DATA_PLAIN, true, true, 0, 0, 255},
     {DATA_PLAIN, true, true, 100, 100, 255}, {DATA_EXTREME, true, false, 255, 17, 201},
     {DATA_PLAIN, false, false, 0, 0, 0},     {DATA_EXTREME, false, true, 0, 0, 0},
+    {DATA_EXTREME, true, false, 0, 0, 255},  {DATA_PLAIN, true, false, 0, 0, 254},
 };
 
 START_TEST(tile_s8__every_row_count_and_width__same_bytes_as_ref)

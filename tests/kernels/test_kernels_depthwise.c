@@ -97,6 +97,7 @@ static const struct s8_case s8_cases[] = {
     {DATA_EXTREME, true, false, true, 3, 0, 255},    {DATA_PLAIN, true, true, true, 100, 100, 255},
     {DATA_EXTREME, true, true, true, 255, 17, 201},  {DATA_PLAIN, true, true, true, 0, 0, 255},
     {DATA_PLAIN, false, false, false, 0, 0, 0},      {DATA_EXTREME, false, true, true, 0, 0, 0},
+    {DATA_EXTREME, true, false, true, 0, 0, 255},    {DATA_PLAIN, true, false, true, 0, 0, 254},
 };
 
 static void check_s8(enum qc_isa isa, const struct geometry *g, const struct s8_case *sc)
