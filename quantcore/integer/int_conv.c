@@ -9,7 +9,8 @@ struct int_conv {
     int group, channels, outputs; /* channels, outputs: of one group */
     int n_taps, panels;
     bool depthwise;
-    int padded; /* depthwise: channels rounded up to 64 */
+    int packed_pixels; /* depthwise: pixels beside each other that are taken as one of 64 channels */
+    int padded;        /* depthwise: the channels of those rounded up to 64 */
     int tile_taps, tile_depth; /* as the tiles see them: taps, and channels of a tap */
     int tile_channels;         /* those in fours */
     bool merged;               /* a tap is a row of the kernel: q_conv_merge */
@@ -163,12 +164,13 @@ static void run_depthwise(const struct qc_step *step, const struct int_conv *c,
                                                oh * c->window.stride[0] * x->row_stride,
                                          .out_u8 = c->out.is_u8 ? (uint8_t *)y->data + to : NULL,
                                          .out_f32 = c->out.is_u8 ? NULL : (float *)y->data + to,
-                                         .n_pixels = (int)d[3],
-                                         .in_step = c->window.stride[1] * x->pixel_stride,
-                                         .out_step = y->pixel_stride,
+                                         .n_pixels = (int)d[3] / c->packed_pixels,
+                                         .in_step = c->packed_pixels * c->window.stride[1] *
+                                                    x->pixel_stride,
+                                         .out_step = c->packed_pixels * y->pixel_stride,
                                          .tap = c->tap,
                                          .n_taps = c->n_taps,
-                                         .channels = c->group,
+                                         .channels = c->packed_pixels * c->group,
                                          .channels_padded = c->padded,
                                          .weights = c->taps,
                                          .quads = c->quads,
@@ -269,8 +271,9 @@ static enum qd_code pack_quads(struct qd_arena *arena, struct int_conv *c, struc
     int32_t *order = NULL;
     QD_TRY(qd_arena_array(arena, (size_t)n_quads * 4, sizeof(*order), &order, err));
     QD_TRY(qd_arena_array(arena, (size_t)n_quads * 4, (size_t)c->padded, &quads, err));
+    int step = c->packed_pixels * w->stride[1];
     c->columns = w->kernel[0] == 3 && w->kernel[1] == 3 &&
-                 (w->stride[1] == w->dilation[1] || w->stride[1] == 2 * w->dilation[1]);
+                 (step == w->dilation[1] || step == 2 * w->dilation[1]);
     qc_quads_order(c->n_taps, c->columns, order);
     bool fits = qc_pack_quads(c->taps, order, n_quads, c->padded, quads);
     c->quads = fits ? quads : NULL;
@@ -286,13 +289,15 @@ static enum qd_code pack_depthwise(struct qd_arena *arena, struct int_conv *c,
 {
     size_t n = (size_t)c->n_taps * (size_t)c->padded;
     QD_TRY(qd_arena_array(arena, n, sizeof(int16_t), &c->taps, err));
-    for (size_t o = 0; o < (size_t)c->group; o++) {
+    for (size_t lane = 0; lane < (size_t)(c->packed_pixels * c->group); lane++) {
+        size_t o = lane % (size_t)c->group;
         for (size_t t = 0; t < u->depth; t++) {
             int zero_point = u->zero_point != NULL ? u->zero_point[o] : 0;
-            c->taps[t * (size_t)c->padded + o] = (int16_t)(u->w[o * u->depth + t] - zero_point);
+            c->taps[t * (size_t)c->padded + lane] =
+                (int16_t)(u->w[o * u->depth + t] - zero_point);
         }
-        c->bias[o] = u->bias[o];
-        c->multiplier[o] = u->multiplier[o];
+        c->bias[lane] = u->bias[o];
+        c->multiplier[lane] = u->multiplier[o];
     }
     return pack_quads(arena, c, err);
 }
@@ -337,6 +342,20 @@ static enum qd_code pack_groups(struct qd_arena *arena, struct int_conv *c,
     return QD_OK;
 }
 
+/* With stride 1, pixels of 16 or 32 channels that lie beside each other in the input and in the
+ * output fill the lanes that one would leave empty: each tap of theirs is one offset for all. */
+static int packed_pixels(const struct int_conv *c, const struct qc_view *x,
+                         const struct qc_view *y)
+{
+    enum { LANES = 64 };
+    if (c->group >= LANES || LANES % c->group != 0 || c->window.stride[1] != 1 ||
+        x->pixel_stride != c->group || y->pixel_stride != c->group ||
+        y->shape.dim[3] % (LANES / c->group) != 0) {
+        return 1;
+    }
+    return LANES / c->group;
+}
+
 enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
                                struct qd_error *err)
 {
@@ -351,7 +370,8 @@ enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
     c->outputs = (int)w[0] / c->group;
     c->panels = (c->outputs + QC_NR - 1) / QC_NR;
     c->depthwise = c->group > 1 && c->channels == 1 && c->outputs == 1;
-    c->padded = (int)qd_align_up((size_t)c->group, 64);
+    c->packed_pixels = c->depthwise ? packed_pixels(c, &p->in[0], &p->out[0]) : 1;
+    c->padded = (int)qd_align_up((size_t)(c->packed_pixels * c->group), 64);
     QD_TRY(qc_unit_output(p, 6, 7, &c->out, err));
     QD_TRY(qc_unit_weights(p, p->in[3].data, (int)w[0], (size_t)(w[1] * c->n_taps), &u, err));
     size_t lanes =
