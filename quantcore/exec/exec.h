@@ -27,6 +27,7 @@ struct qc_view {
     struct qc_shape shape;   /* logical ONNX shape */
     /* QC_NHWC, in elements: */
     int64_t pixel_stride, row_stride, image_stride;
+    bool owns_pixels; /* what lies between the channels and the pixel stride may be written */
 };
 
 struct qc_exec;       /* a program: lives in the arena it was built in */

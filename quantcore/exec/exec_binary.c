@@ -134,7 +134,7 @@ enum qd_code qc_prepare_binary(const struct qc_prepare *p, struct qc_step *step,
     }
     QD_TRY(qd_arena_alloc(p->arena, sizeof(*op), &op, err));
     const struct qc_view *views[3] = {a, b, y};
-    qc_nd_init(&op->nd, &y->shape, 3, views);
+    qc_nd_init_pixels(&op->nd, &y->shape, 3, views); /* no value fails */
     op->loop = loops[row];
     if (y->dtype == QC_F32) {
         op->dense = row == 0 ? p->kernels->add_f32 : row == 2 ? p->kernels->mul_f32 : NULL;

@@ -87,6 +87,30 @@ void qc_nd_init(struct qc_nd *nd, const struct qc_shape *shape, int n_operands,
     qc_nd_init_strides(nd, shape, n_operands, pointers, nhwc && shape->rank == 4);
 }
 
+void qc_nd_init_pixels(struct qc_nd *nd, const struct qc_shape *shape, int n_operands,
+                       const struct qc_view *const *views)
+{
+    const struct qc_view *y = views[n_operands - 1];
+    bool whole = y->layout == QC_NHWC && y->owns_pixels && qc_shape_equal(shape, &y->shape);
+    for (int k = 0; k < n_operands; k++) {
+        const struct qc_view *v = views[k];
+        whole = whole && v->layout == QC_NHWC && v->pixel_stride == y->pixel_stride &&
+                qc_shape_equal(shape, &v->shape);
+    }
+    if (!whole) {
+        qc_nd_init(nd, shape, n_operands, views);
+        return;
+    }
+    int64_t strides[QC_ND_OPERANDS][QC_MAX_RANK] = {{0}};
+    const int64_t *pointers[QC_ND_OPERANDS] = {strides[0], strides[1], strides[2]};
+    for (int k = 0; k < n_operands; k++) {
+        qc_view_strides(views[k], strides[k]);
+    }
+    struct qc_shape pixels = *shape;
+    pixels.dim[1] = y->pixel_stride;
+    qc_nd_init_strides(nd, &pixels, n_operands, pointers, true);
+}
+
 void qc_nd_walk(const struct qc_nd *nd, qc_nd_run_fn *run, void *ctx)
 {
     int64_t index[QC_MAX_RANK] = {0};

@@ -25,6 +25,12 @@ void qc_nd_init(struct qc_nd *nd, const struct qc_shape *shape, int n_operands,
 void qc_nd_init_strides(struct qc_nd *nd, const struct qc_shape *shape, int n_operands,
                         const int64_t *const *strides, bool nhwc);
 
+/* As qc_nd_init. Where all are NHWC of one shape and pixel stride, and the last one (the output)
+ * owns its pixels, what lies behind the channels is walked over too: a run is a row of the image. For
+ * operators that take whatever lies there. */
+void qc_nd_init_pixels(struct qc_nd *nd, const struct qc_shape *shape, int n_operands,
+                       const struct qc_view *const *views);
+
 /* off[k]: element offset of the run's first element in operand k; run length nd->dim[rank-1],
  * its strides nd->stride[k][rank-1]. */
 typedef void qc_nd_run_fn(const struct qc_nd *nd, const int64_t *off, void *ctx);

@@ -144,6 +144,7 @@ static enum qd_code add_part(struct plan *p, int value, int first, int *ret, str
     *s = (struct qc_slot){.value = value, .first = first, .last = first, .whole = whole};
     s->view = e->slots[whole].view;
     s->view.shape = p->g->values[value].shape;
+    s->view.owns_pixels = false;
     s->lead = e->slots[whole].lead + (size_t)part->channel * qc_dtype_size(s->view.dtype);
     *ret = e->n_slots++;
     e->slot_of[QC_NHWC][value] = *ret;

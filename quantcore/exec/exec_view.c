@@ -43,6 +43,7 @@ void qc_view_nhwc_strides(struct qc_view *view, const int pad[4], size_t *ret_le
     size_t size = qc_dtype_size(view->dtype);
     const int64_t *dim = view->shape.dim;
     view->layout = QC_NHWC;
+    view->owns_pixels = true;
     view->pixel_stride = (int64_t)qd_align_up((size_t)dim[1], pixel_unit(dim[1], size));
     view->row_stride = (pad[1] + dim[3] + pad[3]) * view->pixel_stride;
     view->image_stride = (pad[0] + dim[2] + pad[2]) * view->row_stride;

@@ -85,7 +85,7 @@ static enum qd_code prepare_binary(const struct qc_prepare *p, struct qc_step *s
     s->mul = (struct qc_mul_u8){a.zero_point,     b.zero_point, a.scale * b.scale / out.y.scale,
                                 out.y.zero_point, out.y_min,    out.y_max};
     const struct qc_view *views[3] = {&p->in[0], &p->in[3], &p->out[0]};
-    qc_nd_init(&s->nd, &p->out[0].shape, 3, views);
+    qc_nd_init_pixels(&s->nd, &p->out[0].shape, 3, views);
     step->params = s;
     step->run = binary_run;
     return QD_OK;
@@ -166,7 +166,7 @@ enum qd_code qc_prepare_q_table(const struct qc_prepare *p, struct qc_step *step
     for (int i = 0; i < 256; i++) {
         t->table[i] = ((const uint8_t *)p->in[1].data)[i];
     }
-    qc_nd_init(&t->nd, &p->out[0].shape, 2, views);
+    qc_nd_init_pixels(&t->nd, &p->out[0].shape, 2, views);
     step->params = t;
     step->run = table_run;
     return QD_OK;

@@ -1,5 +1,6 @@
 #include <math.h>
 
+#include "quantcore/exec/exec_nd.h"
 #include "quantcore/exec/exec_step.h"
 #include "tests/unit/exec_fixture.h"
 
@@ -333,6 +334,48 @@ START_TEST(qc_view_fill_border__u8__writes_the_border_alone)
 }
 END_TEST
 
+static struct qc_view nhwc_u8(int channels, int border)
+{
+    const int pad[4] = {0, 0, border, border};
+    struct qc_view v = {.dtype = QC_U8, .shape = {.rank = 4, .dim = {1, channels, 3, 5}}};
+    size_t lead, size;
+    qc_view_nhwc_strides(&v, pad, &lead, &size);
+    return v;
+}
+
+/* Length of a run and number of runs of x onto y. */
+static void expect_runs(const struct qc_view *x, const struct qc_view *y, int64_t run, int64_t n)
+{
+    const struct qc_view *views[2] = {x, y};
+    struct qc_nd nd;
+    int64_t runs = 1;
+    qc_nd_init_pixels(&nd, &y->shape, 2, views);
+    for (int i = 0; i < nd.rank - 1; i++) {
+        runs *= nd.dim[i];
+    }
+    ck_assert_int_eq(nd.dim[nd.rank - 1], run);
+    ck_assert_int_eq(runs, n);
+    ck_assert_int_eq(nd.stride[1][nd.rank - 1], 1);
+}
+
+START_TEST(qc_nd_init_pixels__what_lies_behind_channels__is_walked_over_where_it_may)
+{
+    struct qc_view plain = nhwc_u8(24, 0), bordered = nhwc_u8(24, 1), part = nhwc_u8(24, 0);
+    struct qc_view wide = nhwc_u8(24, 0), one = nhwc_u8(24, 0);
+    ck_assert_int_eq(plain.pixel_stride, 32);
+    expect_runs(&plain, &plain, 3 * 5 * 32, 1);
+    expect_runs(&plain, &bordered, 5 * 32, 3); /* not over the border */
+    part.owns_pixels = false;
+    expect_runs(&part, &plain, 3 * 5 * 32, 1); /* reading is free */
+    expect_runs(&plain, &part, 24, 15);
+    wide.pixel_stride = 64;
+    wide.row_stride = 5 * 64;
+    expect_runs(&wide, &plain, 24, 15);
+    one.shape.dim[2] = one.shape.dim[3] = 1; /* broadcast */
+    expect_runs(&one, &plain, 24, 15);
+}
+END_TEST
+
 Suite *test_exec_plan_suite(void)
 {
     Suite *suite = suite_create("test_exec_plan");
@@ -345,6 +388,7 @@ Suite *test_exec_plan_suite(void)
     tcase_add_test(c, qc_exec_build__strides_of_65536__one_pixel);
     tcase_add_test(c, qc_view_nhwc_strides__few_channels__stay_together);
     tcase_add_test(c, qc_view_fill_border__u8__writes_the_border_alone);
+    tcase_add_test(c, qc_nd_init_pixels__what_lies_behind_channels__is_walked_over_where_it_may);
     tcase_add_loop_test(c, qc_exec_build__hostile_pads__are_refused, 0, 6);
     suite_add_tcase(suite, c);
     return suite;
