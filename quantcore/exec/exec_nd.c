@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "quantcore/exec/exec_transpose.h"
+
 void qc_view_strides(const struct qc_view *view, int64_t ret[QC_MAX_RANK])
 {
     if (view->layout == QC_NHWC) {
@@ -181,18 +183,26 @@ enum { STRIPE = 16 };
         }                                                                                        \
     } while (0)
 
-/* Three planes of an image into pixels: images arrive that way, and the stripes take twice as
- * long. */
-#define COPY_IMAGE(type)                                                                         \
-    do {                                                                                         \
-        const type *a = (const type *)(const void *)from, *b = a + sf, *d = b + sf;              \
-        type *t = (type *)(void *)to;                                                            \
-        for (int64_t j = 0; j < c->n; j++, t += c->to_stride) {                                  \
-            t[0] = a[j];                                                                         \
-            t[1] = b[j];                                                                         \
-            t[2] = d[j];                                                                         \
-        }                                                                                        \
-    } while (0)
+/* The same where one side's runs are the other's columns. */
+static bool transpose(const struct copy *c, const char *from, char *to, int64_t n, int64_t sf,
+                      int64_t st)
+{
+    struct qc_plane p = {.from = from, .to = to};
+    if (st == 1 && c->from_stride == 1) {
+        p.n = n;
+        p.m = c->n;
+        p.from_step = sf;
+        p.to_step = c->to_stride;
+    } else if (sf == 1 && c->to_stride == 1) {
+        p.n = c->n;
+        p.m = n;
+        p.from_step = c->from_stride;
+        p.to_step = st;
+    } else {
+        return false;
+    }
+    return qc_plane_transpose(&p, c->size);
+}
 
 static void copy_plane(const struct qc_nd *nd, const int64_t *off, void *ctx)
 {
@@ -206,10 +216,8 @@ static void copy_plane(const struct qc_nd *nd, const int64_t *off, void *ctx)
             memcpy(to + j * c->to_stride * size, from + j * c->from_stride * size,
                    (size_t)(n * size));
         }
-    } else if (n == 3 && st == 1 && c->from_stride == 1 && c->size == 1) {
-        COPY_IMAGE(uint8_t);
-    } else if (n == 3 && st == 1 && c->from_stride == 1 && c->size == 4) {
-        COPY_IMAGE(uint32_t);
+    } else if (transpose(c, from, to, n, sf, st)) {
+        return;
     } else if (c->size == 1) {
         COPY_AS(uint8_t);
     } else if (c->size == 2) {
