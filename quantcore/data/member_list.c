@@ -141,7 +141,8 @@ static enum qd_code next_entry(struct qc_member_list *list, const char **ret_nam
     list->budget.member_bytes = 0;
     /* Folders and hidden files count, too: an archive of nothing else must end. */
     for (uint64_t seen = 0; seen <= 2 * (uint64_t)list->budget.limits.max_members; seen++) {
-        int rc = archive_read_next_header(list->archive, &entry);
+        const char *name = NULL;
+        int rc = qc_next_entry(list->archive, &entry, &name);
         if (rc == ARCHIVE_EOF) {
             *ret_name = NULL;
             return QD_OK;
@@ -149,7 +150,6 @@ static enum qd_code next_entry(struct qc_member_list *list, const char **ret_nam
         if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN) {
             return fail_archive(list, err);
         }
-        const char *name = qc_entry_name(entry);
         size_t length = strlen(name);
         if (length == 0 || length > QC_MEMBER_NAME_MAX) {
             return qd_fail_on(err, QD_LIMIT_EXCEEDED, list->label,

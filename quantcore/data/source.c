@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <locale.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -76,13 +78,31 @@ enum qd_code qc_budget_add(struct qc_budget *budget, const char *label, const ch
     return QD_OK;
 }
 
-const char *qc_entry_name(struct archive_entry *entry)
+static locale_t utf8;
+
+static void make_utf8(void)
 {
-    const char *name = archive_entry_pathname(entry);
-    if (name == NULL) {
-        name = archive_entry_pathname_utf8(entry);
+    utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+}
+
+int qc_next_entry(struct archive *archive, struct archive_entry **ret, const char **ret_name)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, make_utf8);
+    /* Names of a zip that says they are UTF-8 are turned into the thread's locale, and lost where
+     * that is plain C. */
+    locale_t before = utf8 != (locale_t)0 ? uselocale(utf8) : (locale_t)0;
+    int rc = archive_read_next_header(archive, ret);
+    const char *name = NULL;
+    if (rc == ARCHIVE_OK || rc == ARCHIVE_WARN) {
+        name = archive_entry_pathname(*ret);
+        name = name != NULL ? name : archive_entry_pathname_utf8(*ret);
     }
-    return name != NULL ? name : "";
+    if (before != (locale_t)0) {
+        (void)uselocale(before);
+    }
+    *ret_name = name != NULL ? name : "";
+    return rc;
 }
 
 static enum qd_code source_new(enum source_kind kind, const char *label, struct qc_source **ret,
@@ -195,14 +215,15 @@ static enum qd_code zip_start(struct qc_source *source, struct qd_error *err)
         return zip_fail(source, err);
     }
     for (uint32_t i = 0; i <= source->budget.limits.max_members; i++) {
-        int rc = archive_read_next_header(source->zip, &entry);
+        const char *name = NULL;
+        int rc = qc_next_entry(source->zip, &entry, &name);
         if (rc == ARCHIVE_EOF) {
             break;
         }
         if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN) {
             return zip_fail(source, err);
         }
-        if (strcmp(qc_entry_name(entry), source->member) == 0) {
+        if (strcmp(name, source->member) == 0) {
             return QD_OK;
         }
     }

@@ -27,9 +27,11 @@ struct qc_reader_limits qc_limits_resolve(const struct qc_reader_limits *limits)
 QD_MUST_CHECK enum qd_code qc_budget_add(struct qc_budget *budget, const char *label,
                                          const char *member, size_t n, struct qd_error *err);
 
+struct archive;
 struct archive_entry;
-/* A member's name as bytes, "" if it has none: UTF-8 where the locale cannot hold it. */
-const char *qc_entry_name(struct archive_entry *entry);
+/* archive_read_next_header, whatever the locale. *ret_name: the member's name as bytes, "" if it
+ * has none; it lasts as long as the entry. */
+int qc_next_entry(struct archive *archive, struct archive_entry **ret, const char **ret_name);
 
 struct qc_source; /* heap object */
 

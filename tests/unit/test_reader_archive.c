@@ -335,6 +335,48 @@ START_TEST(image__single_file_with_preprocessing__by_definition)
 }
 END_TEST
 
+/* Sets the bit "names are UTF-8" (11) in all of a zip's headers. */
+static void say_utf8(const char *path)
+{
+    static uint8_t bytes[65536];
+    FILE *f = fopen(path, "r+b");
+    ck_assert_ptr_nonnull(f);
+    size_t n = fread(bytes, 1, sizeof(bytes), f);
+    ck_assert(n > 4 && n < sizeof(bytes));
+    for (size_t i = 0; i + 10 < n; i++) {
+        if (memcmp(bytes + i, "PK\3\4", 4) == 0) {
+            bytes[i + 7] |= 8;
+        } else if (memcmp(bytes + i, "PK\1\2", 4) == 0) {
+            bytes[i + 9] |= 8;
+        }
+    }
+    rewind(f);
+    ck_assert_uint_eq(fwrite(bytes, 1, n, f), n);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+START_TEST(archive__zip_of_utf8_names__read_and_named)
+{
+    make_samples(false);
+    struct test_member members[N + 1] = {
+        {"\xc3\xa4 b/1.png", samples[0].data, samples[0].size, NULL},
+        {"\xc3\xa4 b/2.png", samples[1].data, samples[1].size, NULL},
+        {"\xe5\x9b\xbe/1.png", samples[2].data, samples[2].size, NULL},
+        {"\xe5\x9b\xbe/2.png", samples[3].data, samples[3].size, NULL},
+        {"\xe5\x9b\xbe/3.txt", "junk", 4, NULL},
+    };
+    char *good = test_write_archive("u.zip", TEST_ZIP, members, N);
+    char *bad = test_write_archive("v.zip", TEST_ZIP, members, N + 1);
+    say_utf8(good);
+    say_utf8(bad);
+    check_delivers(good, &options_image);
+    expect_open(bad, &options_image, QD_UNSUPPORTED, "\xe5\x9b\xbe/3.txt");
+    free(good);
+    free(bad);
+    drop_samples();
+}
+END_TEST
+
 Suite *test_reader_archive_suite(void)
 {
     Suite *s = suite_create("reader_archive");
@@ -344,6 +386,7 @@ Suite *test_reader_archive_suite(void)
     tcase_add_test(c, archive__hostile_names__are_only_names);
     tcase_add_test(c, archive__links_foreign_nested_twice_mixed__refused);
     tcase_add_test(c, archive__limits__named_with_their_values);
+    tcase_add_test(c, archive__zip_of_utf8_names__read_and_named);
     tcase_add_test(c, archive__cut_anywhere__error_or_all_samples_never_a_crash);
     tcase_add_test(c, image__single_file_with_preprocessing__by_definition);
     tcase_set_timeout(c, 60);
