@@ -167,12 +167,17 @@ static enum qd_code open_readers(struct quantize *q, struct qd_bytes model, stru
     qd_arena_init(&arena, q->spec.options.memory_limit);
     enum qd_code code = qc_inspect(model, &arena, &info, err);
     if (code == QD_OK && q->n_calibration > 0) {
+        /* Without others they are of the samples that are held back, too. */
         code = worker_inputs_open(info, &q->spec.preprocess, q->calibration, q->n_calibration,
-                                  NULL, &q->calibration_reader, err);
+                                  q->n_validation > 0 ? NULL : q->labels,
+                                  &q->calibration_reader, err);
     }
     if (code == QD_OK && q->n_validation > 0) {
         code = worker_inputs_open(info, &q->spec.preprocess, q->validation, q->n_validation,
                                   q->labels, &q->validation_reader, err);
+    }
+    if (code == QD_OK && q->labels != NULL && q->n_calibration + q->n_validation == 0) {
+        code = qd_fail(err, QD_INVALID, "labels are given without samples that they are for");
     }
     qd_arena_done(&arena);
     return code;

@@ -281,15 +281,36 @@ static enum qd_code warn_uncertain(struct qc_pipeline *p, struct qd_error *err)
     return QD_OK;
 }
 
+/* Classes counted from 1, or labels of another network: the accuracy means nothing. */
+static enum qd_code warn_labels(struct qc_pipeline *p, struct qd_error *err)
+{
+    struct qc_report *r = p->report;
+    int n = 0;
+    const struct qc_verify_output *outputs = qc_verify_outputs(p->verify, &n);
+    for (int i = 0; i < n; i++) {
+        const struct qc_verify_output *o = &outputs[i];
+        const struct qc_value *v = &p->graph->values[p->graph->outputs[o->output].value];
+        if (o->n_beyond > 0) {
+            QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
+                                   "labels are wrong: %llu of %llu are no class, output '%s' has "
+                                   "%lld classes, the largest is %d", (unsigned long long)o->n_beyond,
+                                   (unsigned long long)o->n_labelled, v->name,
+                                   (long long)v->shape.dim[1], (int)o->largest_label));
+        }
+    }
+    return QD_OK;
+}
+
 static enum qd_code add_warnings(struct qc_pipeline *p, struct qd_error *err)
 {
     struct qc_report *r = p->report;
     size_t n_looked = p->sanity != NULL ? (size_t)qc_sanity_count(p->sanity) : 0;
     size_t most = 3 * (size_t)r->n_layers + 2 * (size_t)r->n_calibration_rows + n_looked +
-                  (size_t)r->n_outputs;
+                  2 * (size_t)r->n_outputs;
     QD_TRY(qd_arena_array(p->arena, most, sizeof(*r->warnings), &r->warnings, err));
     QD_TRY(warn_preprocessing(p, err));
     QD_TRY(warn_uncertain(p, err));
+    QD_TRY(warn_labels(p, err));
     for (int i = 0; i < r->n_layers; i++) {
         QD_TRY(warn_layer(p, &r->layers[i], err));
     }

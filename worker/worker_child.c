@@ -179,12 +179,17 @@ static enum qd_code open_readers(struct child *c, struct qd_error *err)
     qd_arena_init(&arena, c->spec.options.memory_limit);
     enum qd_code code = qc_inspect(c->model, &arena, &info, err);
     if (code == QD_OK && c->n_calibration > 0) {
-        code = worker_inputs_open(info, &c->spec.preprocess, c->calibration, c->n_calibration, NULL,
+        /* Without others they are of the samples that are held back, too. */
+        code = worker_inputs_open(info, &c->spec.preprocess, c->calibration, c->n_calibration,
+                                  c->n_validation > 0 ? NULL : c->labels,
                                   &c->calibration_reader, err);
     }
     if (code == QD_OK && c->n_validation > 0) {
         code = worker_inputs_open(info, &c->spec.preprocess, c->validation, c->n_validation,
                                   c->labels, &c->validation_reader, err);
+    }
+    if (code == QD_OK && c->labels != NULL && c->n_calibration + c->n_validation == 0) {
+        code = qd_fail(err, QD_INVALID, "labels are given without samples that they are for");
     }
     qd_arena_done(&arena);
     return code;

@@ -34,10 +34,10 @@ enum qd_code worker_inputs_open(const struct qc_model_info *info,
                                 struct qc_reader **ret, struct qd_error *err)
 {
     struct qc_reader_input inputs[QC_READER_MAX_INPUTS];
+    struct qc_reader *all = NULL;
     struct qc_reader_options options = {.inputs = inputs,
                                         .n_inputs = info->n_inputs,
-                                        .preprocess = *preprocess,
-                                        .labels_path = labels_path};
+                                        .preprocess = *preprocess};
     QD_TRY(describe(info, inputs, err));
     struct qc_reader **parts = calloc((size_t)n, sizeof(struct qc_reader *));
     if (parts == NULL) {
@@ -51,14 +51,22 @@ enum qd_code worker_inputs_open(const struct qc_model_info *info,
         opened += code == QD_OK ? 1 : 0;
     }
     if (code == QD_OK && n == 1) {
-        *ret = parts[0];
+        all = parts[0];
     } else if (code == QD_OK) {
-        code = qc_reader_concat_take(parts, n, ret, err); /* takes them on failure too */
+        code = qc_reader_concat_take(parts, n, &all, err); /* takes them on failure too */
     } else {
         for (int i = 0; i < opened; i++) {
             qc_reader_free(parts[i]);
         }
     }
     free(parts);
-    return code;
+    if (code == QD_OK && labels_path != NULL) {
+        code = qc_reader_read_labels(all, labels_path, err);
+    }
+    if (code != QD_OK) {
+        qc_reader_free(all);
+        return code;
+    }
+    *ret = all;
+    return QD_OK;
 }

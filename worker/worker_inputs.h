@@ -9,7 +9,7 @@ struct worker_file {
 };
 
 /* Opens n files as one stream of samples for the model's inputs (their first dim is the sample).
- * labels_path may be NULL; it goes with a single file. The caller frees *ret. */
+ * labels_path may be NULL; it has one label a sample of all files. The caller frees *ret. */
 QD_MUST_CHECK enum qd_code worker_inputs_open(const struct qc_model_info *info,
                                               const struct qc_preprocess *preprocess,
                                               const struct worker_file *files, int n,

@@ -65,6 +65,21 @@ enum qd_code qc_labels_read(struct qc_source *source, const struct qc_array_head
     return QD_OK;
 }
 
+static enum qd_code read_header(struct qc_source *source, const uint8_t *magic, size_t n,
+                                struct qc_array_header *header, struct qd_error *err)
+{
+    const char *label = qc_source_label(source);
+    if (n == 6 && memcmp(magic, "\x93NUMPY", 6) == 0) {
+        return qc_npy_read_header(source, header, err);
+    }
+    if (n >= 4 && (magic[0] != 0 || magic[1] != 0)) {
+        return qd_fail_on(err, QD_UNSUPPORTED, label,
+                          "%s: begins with %02x%02x%02x%02x, neither .npy nor IDX", label,
+                          magic[0], magic[1], magic[2], magic[3]);
+    }
+    return qc_idx_read_header(source, header, err);
+}
+
 enum qd_code qc_labels_open(const char *path, int64_t n, const struct qc_reader_limits *limits,
                             int32_t **ret_labels, struct qd_error *err)
 {
@@ -88,9 +103,7 @@ enum qd_code qc_labels_open(const char *path, int64_t n, const struct qc_reader_
         code = qc_source_rewind(source, err);
     }
     if (code == QD_OK) {
-        bool is_npy = got == sizeof(magic) && memcmp(magic, "\x93NUMPY", 6) == 0;
-        code = is_npy ? qc_npy_read_header(source, &header, err)
-                      : qc_idx_read_header(source, &header, err);
+        code = read_header(source, magic, got, &header, err);
     }
     if (code == QD_OK) {
         code = qc_labels_read(source, &header, n, ret_labels, err);

@@ -364,8 +364,7 @@ enum qd_code qc_reader_open(const char *path, const char *label,
                                                : qc_sample_set_count(reader->samples);
     }
     if (code == QD_OK && options->labels_path != NULL) {
-        code = qc_labels_open(options->labels_path, reader->count, &options->limits,
-                              &reader->labels, err);
+        code = qc_reader_read_labels(reader, options->labels_path, err);
     }
     reader->options.labels_path = NULL; /* borrowed for this call only */
     if (code != QD_OK) {
@@ -373,6 +372,16 @@ enum qd_code qc_reader_open(const char *path, const char *label,
         return code;
     }
     *ret = reader;
+    return QD_OK;
+}
+
+enum qd_code qc_reader_read_labels(struct qc_reader *reader, const char *path,
+                                   struct qd_error *err)
+{
+    int32_t *labels = NULL;
+    QD_TRY(qc_labels_open(path, reader->count, &reader->options.limits, &labels, err));
+    free(reader->labels);
+    reader->labels = labels;
     return QD_OK;
 }
 

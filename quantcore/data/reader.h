@@ -59,7 +59,7 @@ struct qc_reader_options {
     int n_inputs;
     struct qc_preprocess preprocess;
     struct qc_reader_limits limits;
-    const char *labels_path; /* optional: .npy (integers) or IDX1 with one label a sample */
+    const char *labels_path; /* optional: see qc_reader_read_labels */
 };
 
 /* Open the file behind `path` (display name `label` in messages). The format, rank, shape and
@@ -71,6 +71,10 @@ QD_MUST_CHECK enum qd_code qc_reader_open(const char *path, const char *label,
 /* Several files one after the other, as one stream. Takes ownership of the parts. */
 QD_MUST_CHECK enum qd_code qc_reader_concat_take(struct qc_reader **parts, int n,
                                                  struct qc_reader **ret, struct qd_error *err);
+/* Labels from a file, one a sample: .npy (integers) or IDX1, plain or in gzip. They take the place
+ * of what the data carries. */
+QD_MUST_CHECK enum qd_code qc_reader_read_labels(struct qc_reader *reader, const char *path,
+                                                 struct qd_error *err);
 void qc_reader_free(struct qc_reader *reader);
 
 /* Number of samples; known after open (archives are listed once). */
@@ -87,7 +91,7 @@ QD_MUST_CHECK enum qd_code qc_reader_rewind(struct qc_reader *reader, struct qd_
 /* Skip n samples without decoding them where the format allows it. */
 QD_MUST_CHECK enum qd_code qc_reader_skip(struct qc_reader *reader, int64_t n,
                                           struct qd_error *err);
-/* Labels if the data carries them (option labels_path, or an .npz array called "labels" or
+/* Labels if there are any (qc_reader_read_labels, or an .npz array called "labels" or
  * "label"), else NULL. One per sample; owned by the reader. */
 const int32_t *qc_reader_labels(const struct qc_reader *reader);
 

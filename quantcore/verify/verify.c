@@ -10,7 +10,7 @@ struct verify_slot {
     struct qc_metric *output;             /* an output each */
     uint8_t *agree1, *agree5, *right_f32, *right_int8;
     double *entropy;
-    bool labelled;
+    int32_t label; /* < 0: none */
 };
 
 struct verify_thread {
@@ -280,7 +280,7 @@ static void compare_output(const struct qc_verify *v, struct verify_thread *t,
     qc_exec_output(v->o.f32_exec, t->f32, i, t->expected[i]);
     qc_exec_output(v->o.int_exec, t->cumulative, i, t->actual[i]);
     qc_metric_add_dense(&s->output[i], x, y, n);
-    s->labelled = label >= 0;
+    s->label = label;
     if (v->outputs[i].is_classifier) {
         size_t best = qc_top1(y, n), expected = qc_top1(x, n);
         s->entropy[i] = qc_entropy_share(x, n);
@@ -334,7 +334,12 @@ static void merge_slot(struct qc_verify *v, struct verify_slot *s)
         o->entropy += s->entropy[i];
         o->agree1 += s->agree1[i];
         o->agree5 += s->agree5[i];
-        o->n_labelled += s->labelled && o->is_classifier ? 1 : 0;
+        if (o->is_classifier && s->label >= 0) {
+            const struct qc_graph *g = v->o.f32_graph;
+            o->n_labelled++;
+            o->n_beyond += s->label >= g->values[g->outputs[i].value].shape.dim[1];
+            o->largest_label = s->label > o->largest_label ? s->label : o->largest_label;
+        }
         o->right_f32 += s->right_f32[i];
         o->right_int8 += s->right_int8[i];
     }

@@ -28,6 +28,8 @@ struct qc_verify_output {
     uint64_t n, agree1, agree5; /* samples; same class first / artifact's first among f32's 5 */
     double entropy;             /* sum over samples of f32's qc_entropy_share */
     uint64_t n_labelled, right_f32, right_int8;
+    uint64_t n_beyond;          /* labels that are no class */
+    int32_t largest_label;
 };
 
 struct qc_verify; /* in the arena */

@@ -170,6 +170,27 @@ START_TEST(qc_report_fill__outputs__labels_decide_what_is_measured)
     ck_assert_double_eq_tol(y->accuracy_int8 * 10, rint(y->accuracy_int8 * 10), 1e-9);
     ck_assert(fabs(y->accuracy_f32 - y->accuracy_int8) <= 1.0 - y->top1_agreement + 1e-9);
     ck_assert(y->accuracy_ci95 > 0.0 && y->accuracy_ci95 < 0.5);
+    for (int i = 0; i < report->n_warnings; i++) {
+        ck_assert_ptr_null(strstr(report->warnings[i], "labels"));
+    }
+    free(b.data);
+    free(labels);
+}
+END_TEST
+
+START_TEST(qc_report_fill__labels_that_no_class_has__warned)
+{
+    struct test_bytes b = test_npy("|u1", "False", "(10,)", "\0\0\0\0\0\1\1\1\4\3", 10);
+    char *labels = test_write("labels.npy", b.data, b.size);
+    int n = 0;
+    calibration = open_samples("x.npy", false, NULL);
+    validation = open_samples("v.npy", false, labels);
+    ck_assert_msg(quantize("conv_net") == QD_OK, "%s", err.message);
+    for (int i = 0; i < report->n_warnings; i++) {
+        n += strstr(report->warnings[i], "labels are wrong: 2 of 10") != NULL &&
+             strstr(report->warnings[i], "output 'y' has 2 classes, the largest is 4") != NULL;
+    }
+    ck_assert_int_eq(n, 1);
     free(b.data);
     free(labels);
 }
@@ -226,6 +247,7 @@ Suite *test_qc_report_rows_suite(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, qc_report_fill__calibration_rows__what_was_seen);
     tcase_add_test(t, qc_report_fill__layer_rows__precision_reason_and_error);
+    tcase_add_test(t, qc_report_fill__labels_that_no_class_has__warned);
     tcase_add_test(t, qc_report_fill__outputs__labels_decide_what_is_measured);
     tcase_add_loop_test(t, qc_report_fill__gate__fails_only_below, 0, (int)QD_COUNT_OF(gates));
     tcase_add_test(t, qc_report_fill__input_is_constant__warned);

@@ -99,6 +99,30 @@ START_TEST(worker_inputs_open__labels__with_the_samples)
 }
 END_TEST
 
+START_TEST(worker_inputs_open__labels_of_several_files__of_all_their_samples)
+{
+    char *a = make_npy("a.npy", 0, 2), *b = make_npy("b.npy", 2, 1);
+    struct test_bytes good = test_npy("|u1", "False", "(3,)", "\7\0\3", 3);
+    struct test_bytes few = test_npy("|u1", "False", "(2,)", "\7\0", 2);
+    char *labels = test_write("labels.npy", good.data, good.size);
+    char *too_few = test_write("few.npy", few.data, few.size);
+    const struct worker_file files[] = {{a, "a"}, {b, "b"}};
+    ck_assert_int_eq(open_files(&pair, 1, files, 2, too_few), QD_INVALID);
+    ck_assert_ptr_nonnull(strstr(err.message, "shape [2], the data has 3 samples"));
+    ck_assert_ptr_null(reader);
+    ck_assert_msg(open_files(&pair, 1, files, 2, labels) == QD_OK, "%s", err.message);
+    ck_assert_ptr_nonnull(qc_reader_labels(reader));
+    ck_assert_int_eq(qc_reader_labels(reader)[0], 7);
+    ck_assert_int_eq(qc_reader_labels(reader)[2], 3);
+    free(good.data);
+    free(few.data);
+    free(labels);
+    free(too_few);
+    free(a);
+    free(b);
+}
+END_TEST
+
 START_TEST(worker_inputs_open__other_shape__refused_with_both_shapes)
 {
     static const struct qc_io_info wide = {.name = "x", .rank = 2, .dim = {-1, 3}};
@@ -142,6 +166,7 @@ Suite *test_worker_inputs_suite(void)
     tcase_add_test(t, worker_inputs_open__several_files__one_stream_in_their_order);
     tcase_add_test(t, worker_inputs_open__one_file_is_bad__its_label_and_no_leak);
     tcase_add_test(t, worker_inputs_open__labels__with_the_samples);
+    tcase_add_test(t, worker_inputs_open__labels_of_several_files__of_all_their_samples);
     tcase_add_test(t, worker_inputs_open__other_shape__refused_with_both_shapes);
     tcase_add_test(t, worker_inputs_open__inputs_of_the_model__what_is_supported);
     suite_add_tcase(s, t);
