@@ -167,12 +167,16 @@ static void run_groups(const struct qc_step *step, const struct conv *c, const f
 static void run_depthwise(const struct qc_step *step, const struct conv *c, const float *in,
                           float *out, const float *packed, const float *bias)
 {
-    const int64_t *y = c->out.shape.dim;
+    const int64_t *y = c->out.shape.dim, in_row = c->window.stride[0] * c->in.row_stride;
+    const int64_t rows = qc_depthwise_rows(in_row * (int64_t)sizeof(float));
     for (int64_t n = 0; n < y[0]; n++) {
-        for (int64_t oh = 0; oh < y[2]; oh++) {
+        for (int64_t oh = 0; oh < y[2]; oh += rows) {
             struct qc_depthwise_f32 d = {
-                .in = in + n * c->in.image_stride + oh * c->window.stride[0] * c->in.row_stride,
+                .in = in + n * c->in.image_stride + oh * in_row,
                 .out = out + n * c->out.image_stride + oh * c->out.row_stride,
+                .n_rows = (int)(y[2] - oh < rows ? y[2] - oh : rows),
+                .in_row = in_row,
+                .out_row = c->out.row_stride,
                 .n_pixels = (int)y[3],
                 .in_step = c->window.stride[1] * c->in.pixel_stride,
                 .out_step = c->out.pixel_stride,

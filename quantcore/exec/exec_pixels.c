@@ -43,6 +43,12 @@ void qc_pixels_init(struct qc_pixels *p, const struct qc_view *in, const struct 
     p->block_tiles = tiles < 1 ? 1 : (tiles > QC_BLOCK_TILES ? QC_BLOCK_TILES : (int)tiles);
 }
 
+int64_t qc_depthwise_rows(int64_t in_row)
+{
+    int64_t rows = BLOCK_BYTES / (in_row > 0 ? in_row : 1);
+    return rows < 1 ? 1 : rows;
+}
+
 static void begin_band(const struct qc_pixels *p, struct qc_block *b)
 {
     int first, n;

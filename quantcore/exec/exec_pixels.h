@@ -46,6 +46,9 @@ void qc_window_rows(const struct qc_window *w, int64_t in_height, int64_t row, i
 /* rows: the most a tile takes, 1..QC_MAX_ROWS. Both views are NHWC. */
 void qc_pixels_init(struct qc_pixels *p, const struct qc_view *in, const struct qc_view *out,
                     const struct qc_window *window, int rows);
+/* Rows of a depthwise convolution that are done at once, of which each needs in_row more bytes of
+ * the input: they stay in the second cache for all channels. */
+int64_t qc_depthwise_rows(int64_t in_row);
 /* Before the first block; then the next one, false after the last. */
 void qc_block_init(const struct qc_pixels *p, struct qc_block *b);
 bool qc_block_next(const struct qc_pixels *p, struct qc_block *b);

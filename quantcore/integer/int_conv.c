@@ -155,15 +155,18 @@ static void run_groups(const struct qc_step *step, const struct int_conv *c,
 static void run_depthwise(const struct qc_step *step, const struct int_conv *c,
                           const struct qc_view *x, const struct qc_view *y)
 {
-    const int64_t *d = y->shape.dim;
+    const int64_t *d = y->shape.dim, in_row = c->window.stride[0] * x->row_stride;
+    const int64_t rows = qc_depthwise_rows(in_row);
     for (int64_t n = 0; n < d[0]; n++) {
-        for (int64_t oh = 0; oh < d[2]; oh++) {
+        for (int64_t oh = 0; oh < d[2]; oh += rows) {
             int64_t to = n * y->image_stride + oh * y->row_stride;
             struct qc_depthwise_s8 dw = {.in = (const uint8_t *)x->data + first_tap(c, x) +
-                                               n * x->image_stride +
-                                               oh * c->window.stride[0] * x->row_stride,
+                                               n * x->image_stride + oh * in_row,
                                          .out_u8 = c->out.is_u8 ? (uint8_t *)y->data + to : NULL,
                                          .out_f32 = c->out.is_u8 ? NULL : (float *)y->data + to,
+                                         .n_rows = (int)(d[2] - oh < rows ? d[2] - oh : rows),
+                                         .in_row = in_row,
+                                         .out_row = y->row_stride,
                                          .n_pixels = (int)d[3] / c->packed_pixels,
                                          .in_step = c->packed_pixels * c->window.stride[1] *
                                                     x->pixel_stride,

@@ -43,7 +43,7 @@ SEGMENT(4)
 #undef STORE
 #undef SEGMENT
 
-void qc_depthwise_f32__avx2(const struct qc_depthwise_f32 *d)
+static void one_row_f32(const struct qc_depthwise_f32 *d)
 {
     int c = 0;
     for (; c + LANES <= d->channels; c += LANES) {
@@ -64,6 +64,11 @@ void qc_depthwise_f32__avx2(const struct qc_depthwise_f32 *d)
         rest.channels -= c;
         qc_depthwise_f32__ref(&rest);
     }
+}
+
+void qc_depthwise_f32__avx2(const struct qc_depthwise_f32 *d)
+{
+    each_row_f32(d, one_row_f32);
 }
 
 static inline __m128i load8(const void *p)
@@ -117,7 +122,7 @@ static inline void store_s8(const struct qc_depthwise_s8 *d, int64_t at, int c, 
 SEGMENT(1)
 SEGMENT(4)
 
-void qc_depthwise_s8__avx2(const struct qc_depthwise_s8 *d)
+static void one_row_s8(const struct qc_depthwise_s8 *d)
 {
     int c = 0;
     for (; c + LANES <= d->channels; c += LANES) {
@@ -140,4 +145,9 @@ void qc_depthwise_s8__avx2(const struct qc_depthwise_s8 *d)
         rest.channels -= c;
         qc_depthwise_s8__ref(&rest);
     }
+}
+
+void qc_depthwise_s8__avx2(const struct qc_depthwise_s8 *d)
+{
+    each_row_s8(d, one_row_s8);
 }

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "quantcore/kernels/kernels_decl.h"
+#include "quantcore/kernels/kernels_rows.h"
 
 enum { LANES = 32 };
 
@@ -164,7 +165,7 @@ static inline void depthwise_quads(const struct qc_depthwise_s8 *d, int c)
     }
 }
 
-void qc_depthwise_s8__avxvnni(const struct qc_depthwise_s8 *d)
+static void one_row_s8(const struct qc_depthwise_s8 *d)
 {
     struct qc_depthwise_s8 rest = *d;
     if (d->quads != NULL && d->out_u8 != NULL) {
@@ -182,4 +183,9 @@ void qc_depthwise_s8__avxvnni(const struct qc_depthwise_s8 *d)
     if (rest.channels > 0) {
         qc_depthwise_s8__avx2(&rest);
     }
+}
+
+void qc_depthwise_s8__avxvnni(const struct qc_depthwise_s8 *d)
+{
+    each_row_s8(d, one_row_s8);
 }

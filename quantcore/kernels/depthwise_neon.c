@@ -38,7 +38,7 @@ SEGMENT(8)
 #undef STORE
 #undef SEGMENT
 
-void qc_depthwise_f32__neon(const struct qc_depthwise_f32 *d)
+static void one_row_f32(const struct qc_depthwise_f32 *d)
 {
     int c = 0;
     for (; c + F32_LANES <= d->channels; c += F32_LANES) {
@@ -59,6 +59,11 @@ void qc_depthwise_f32__neon(const struct qc_depthwise_f32 *d)
         rest.channels -= c;
         qc_depthwise_f32__ref(&rest);
     }
+}
+
+void qc_depthwise_f32__neon(const struct qc_depthwise_f32 *d)
+{
+    each_row_f32(d, one_row_f32);
 }
 
 /* The channels from c on, in taps. */
@@ -321,7 +326,7 @@ static inline void depthwise_quads(const struct qc_depthwise_s8 *d, int c)
     }
 }
 
-void qc_depthwise_s8__neon(const struct qc_depthwise_s8 *d)
+static void one_row_s8(const struct qc_depthwise_s8 *d)
 {
     int c = 0;
     if (d->quads != NULL && d->out_u8 != NULL) {
@@ -333,4 +338,9 @@ void qc_depthwise_s8__neon(const struct qc_depthwise_s8 *d)
         struct qc_depthwise_s8 rest = channels_from(d, c);
         depthwise_taps(&rest);
     }
+}
+
+void qc_depthwise_s8__neon(const struct qc_depthwise_s8 *d)
+{
+    each_row_s8(d, one_row_s8);
 }

@@ -1,11 +1,12 @@
 /* Depthwise convolution in plain C: one multiply-add per tap and channel. */
 #include "quantcore/kernels/kernels_decl.h"
+#include "quantcore/kernels/kernels_rows.h"
 
 #include <math.h>
 
 #include "quantcore/affine/requant.h"
 
-void qc_depthwise_f32__ref(const struct qc_depthwise_f32 *d)
+static void one_row_f32(const struct qc_depthwise_f32 *d)
 {
     for (int i = 0; i < d->n_pixels; i++) {
         const float *in = d->in + i * d->in_step;
@@ -21,7 +22,12 @@ void qc_depthwise_f32__ref(const struct qc_depthwise_f32 *d)
     }
 }
 
-void qc_depthwise_s8__ref(const struct qc_depthwise_s8 *d)
+void qc_depthwise_f32__ref(const struct qc_depthwise_f32 *d)
+{
+    each_row_f32(d, one_row_f32);
+}
+
+static void one_row_s8(const struct qc_depthwise_s8 *d)
 {
     for (int i = 0; i < d->n_pixels; i++) {
         const uint8_t *in = d->in + i * d->in_step;
@@ -40,4 +46,9 @@ void qc_depthwise_s8__ref(const struct qc_depthwise_s8 *d)
             }
         }
     }
+}
+
+void qc_depthwise_s8__ref(const struct qc_depthwise_s8 *d)
+{
+    each_row_s8(d, one_row_s8);
 }

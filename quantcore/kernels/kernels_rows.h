@@ -3,6 +3,29 @@
 #ifndef QC_KERNELS_ROWS_H
 #define QC_KERNELS_ROWS_H
 
+#include "quantcore/kernels/qc_kernels.h"
+
+/* A kernel of one row, for each of d's. */
+static inline void each_row_f32(const struct qc_depthwise_f32 *d, qc_depthwise_f32_fn *one)
+{
+    struct qc_depthwise_f32 row = *d;
+    row.n_rows = 1;
+    for (int r = 0; r < d->n_rows; r++, row.in += d->in_row, row.out += d->out_row) {
+        one(&row);
+    }
+}
+
+static inline void each_row_s8(const struct qc_depthwise_s8 *d, qc_depthwise_s8_fn *one)
+{
+    struct qc_depthwise_s8 row = *d;
+    row.n_rows = 1;
+    for (int r = 0; r < d->n_rows; r++, row.in += d->in_row) {
+        row.out_u8 = d->out_u8 != NULL ? d->out_u8 + r * d->out_row : NULL;
+        row.out_f32 = d->out_f32 != NULL ? d->out_f32 + r * d->out_row : NULL;
+        one(&row);
+    }
+}
+
 #define ROWS_1(M) M(0)
 #define ROWS_2(M) ROWS_1(M) M(1)
 #define ROWS_3(M) ROWS_2(M) M(2)

@@ -80,12 +80,14 @@ typedef void qc_tile_s8_fn(const struct qc_tile_s8 *t);
 typedef void qc_sum_taps_u8_fn(const uint8_t *const *row, int n_rows, const int32_t *tap,
                                int n_taps, int channels, int32_t *ret_sums);
 
-/* ---- depthwise convolution: one output row segment ------------------------------------------
+/* ---- depthwise convolution: rows of output pixels -------------------------------------------
  * Channels are independent; weights [tap][channels_padded], channels_padded a multiple of 64. */
 struct qc_depthwise_f32 {
-    const float *in;          /* first input pixel of the segment's first output, tap 0 */
+    const float *in;          /* first input pixel of the first output, tap 0 */
     float *out;
-    int n_pixels;
+    int n_rows;
+    int64_t in_row, out_row;  /* elements from a row to the next one */
+    int n_pixels;             /* of a row */
     int64_t in_step;          /* elements between the inputs of neighbouring outputs */
     int64_t out_step;
     const int32_t *tap;
@@ -102,6 +104,8 @@ struct qc_depthwise_s8 {
     const uint8_t *in;
     uint8_t *out_u8;          /* exactly one of out_u8, out_f32 */
     float *out_f32;
+    int n_rows;
+    int64_t in_row, out_row;
     int n_pixels;
     int64_t in_step;
     int64_t out_step;

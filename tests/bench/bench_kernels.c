@@ -90,6 +90,7 @@ static void run_depthwise_f32(const struct qc_kernels *k)
 {
     struct qc_depthwise_f32 d = {.in = f32_in,
                                  .out = f32_out,
+                                 .n_rows = 1,
                                  .n_pixels = 32,
                                  .in_step = CHANNELS,
                                  .out_step = CHANNELS,
@@ -108,6 +109,7 @@ static void run_depthwise_s8(const struct qc_kernels *k)
 {
     struct qc_depthwise_s8 d = {.in = u8_in,
                                 .out_u8 = u8_out,
+                                .n_rows = 1,
                                 .n_pixels = 32,
                                 .in_step = CHANNELS,
                                 .out_step = CHANNELS,

@@ -6,8 +6,9 @@
 #include "quantcore/kernels/qc_kernels.h"
 #include "tests/kernels/kernel_data.h"
 
-enum { MAX_TAPS = 25, MAX_CHANNELS = 130, PADDED = 192, MAX_PIXELS = 19, GUARD = 8 };
-enum { IN = 64 * MAX_CHANNELS + 64, OUT = GUARD + (MAX_PIXELS + 1) * (MAX_CHANNELS + GUARD) };
+enum { MAX_TAPS = 25, MAX_CHANNELS = 130, PADDED = 192, MAX_PIXELS = 19, MAX_ROWS = 3, GUARD = 8 };
+enum { IN = (64 + 2 * 9) * MAX_CHANNELS + 64 };
+enum { OUT = GUARD + (MAX_ROWS * (MAX_PIXELS + 1) + 1) * (MAX_CHANNELS + GUARD) };
 
 static const int channel_counts[] = {1,  3,  7,  8,  9,  15, 16, 17, 24, 31, 32,
                                      33, 47, 48, 63, 64, 65, 96, 127, 128, 129};
@@ -15,7 +16,7 @@ static const int pixel_counts[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 19};
 static const int tap_counts[] = {1, 2, 3, 8, 9, 25};
 
 struct geometry {
-    int channels, n_pixels, n_taps, in_pixels_step;
+    int channels, n_rows, n_pixels, n_taps, in_pixels_step;
     bool columns; /* 3 x 3 taps, quads by columns */
     int32_t tap[MAX_TAPS];
 };
@@ -23,6 +24,7 @@ struct geometry {
 static void make_geometry(struct geometry *g, int channels, int n_pixels)
 {
     g->channels = channels;
+    g->n_rows = 1 + (int)(data_next() % MAX_ROWS);
     g->n_pixels = n_pixels;
     g->columns = false;
     g->n_taps = tap_counts[data_next() % QD_COUNT_OF(tap_counts)];
@@ -56,7 +58,9 @@ static void check_f32(enum qc_isa isa, const struct geometry *g, enum data_kind 
     for (int i = 0; i < OUT; i++) {
         want[i] = got[i] = -77.25f;
     }
-    struct qc_depthwise_f32 d = {.in = in, .n_pixels = g->n_pixels,
+    struct qc_depthwise_f32 d = {.in = in, .n_rows = g->n_rows, .in_row = 9 * g->channels,
+                                 .out_row = (MAX_PIXELS + 1) * (g->channels + GUARD),
+                                 .n_pixels = g->n_pixels,
                                  .in_step = g->in_pixels_step * g->channels,
                                  .out_step = g->channels + GUARD, .tap = g->tap,
                                  .n_taps = g->n_taps, .channels = g->channels,
@@ -120,7 +124,9 @@ static void check_s8(enum qc_isa isa, const struct geometry *g, const struct s8_
     data_requant(multiplier, bias, PADDED, sc->ties);
     memset(want, 0xa5, sizeof(want));
     memset(got, 0xa5, sizeof(got));
-    struct qc_depthwise_s8 d = {.in = in, .n_pixels = g->n_pixels,
+    struct qc_depthwise_s8 d = {.in = in, .n_rows = g->n_rows, .in_row = 9 * g->channels,
+                                .out_row = (MAX_PIXELS + 1) * (g->channels + GUARD),
+                                .n_pixels = g->n_pixels,
                                 .in_step = g->in_pixels_step * g->channels,
                                 .out_step = g->channels + GUARD, .tap = g->tap,
                                 .n_taps = g->n_taps, .channels = g->channels,
