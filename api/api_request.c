@@ -10,6 +10,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "api/api_server.h"
+
 const char *api_request_header(const struct api_request *request, const char *name)
 {
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
@@ -362,12 +364,47 @@ bool api_origin_is_host(const char *origin, const char *host)
     return false;
 }
 
+static bool in_list(const char *name, size_t length, const char *names)
+{
+    for (const char *at = names + strspn(names, " "); *at != '\0'; at += strspn(at, " ")) {
+        size_t n = strcspn(at, " ");
+        if ((n == 1 && *at == '*') || (n == length && strncasecmp(at, name, n) == 0)) {
+            return true;
+        }
+        at += n;
+    }
+    return false;
+}
+
+bool api_host_is_known(const char *host, const char *names)
+{
+    static const char below[] = ".localhost";
+    const size_t n_below = sizeof(below) - 1;
+    size_t n = strcspn(host, ":"), last = 0; /* "[::1]": no name */
+    n -= n > 0 && host[n - 1] == '.' ? 1 : 0;
+    const char *dot = memrchr(host, '.', n);
+    if (dot == NULL || host[0] == '[') {
+        return true;
+    }
+    /* Whose last label is a number is an IPv4 address, in every browser. */
+    last = (size_t)(host + n - (dot + 1));
+    return strspn(dot + 1, "0123456789") >= last ||
+           (n > n_below && strncasecmp(host + n - n_below, below, n_below) == 0) ||
+           in_list(host, n, names);
+}
+
 enum qd_code api_request_check_origin(struct api_request *request, struct qd_error *err)
 {
+    const char *hosts = api_server_settings_of(request->server)->hosts;
     static const char *const safe[] = {"GET", "HEAD", "OPTIONS"};
     const char *site = api_request_header(request, "Sec-Fetch-Site");
     const char *origin = api_request_header(request, "Origin");
     const char *host = api_request_header(request, "Host");
+    if (host != NULL && hosts != NULL && !api_host_is_known(host, hosts)) {
+        return api_request_fail(request, err, 403, "unknown_host", QD_INVALID,
+                                "Host '%.200s' is no name of this daemon: when a proxy passes it "
+                                "on, give it to the setting 'hosts'", host);
+    }
     for (size_t i = 0; i < QD_COUNT_OF(safe); i++) {
         if (strcmp(request->method, safe[i]) == 0) {
             return QD_OK;

@@ -98,9 +98,14 @@ QD_MUST_CHECK enum qd_code api_request_parse_query(struct api_request *request,
                                                    struct qd_error *err);
 /* Does an Origin header name this Host header's authority? */
 bool api_origin_is_host(const char *origin, const char *host);
+/* Is the name in a Host header (a port may follow) one that no stranger can point at this machine:
+ * an IP address, a name without a dot or below .localhost, or one of `names` (separated by
+ * spaces; "*" is any)? */
+bool api_host_is_known(const char *host, const char *names);
 /* A page of another site can make a browser send POST, PUT, DELETE here, forms with files, too,
  * and this daemon does not ask who is there. 403 when the browser says so (Sec-Fetch-Site) or,
- * when it does not, its Origin is not this Host. Programs send neither header. */
+ * when it does not, its Origin is not this Host. Programs send neither header. A site may also
+ * point its own name here (DNS rebinding), and is the same origin then: 403 for all methods. */
 QD_MUST_CHECK enum qd_code api_request_check_origin(struct api_request *request,
                                                     struct qd_error *err);
 /* What libmicrohttpd lets through and RFC 9112 does not: repeated Content-Length or Host,

@@ -33,6 +33,7 @@ struct api_check {
 struct api_server_settings {
     const char *host; /* numeric IPv4 or IPv6 address */
     unsigned port;    /* 0: a free one */
+    const char *hosts; /* see api_host_is_known; borrowed; NULL: any */
     unsigned connections_max;
     unsigned idle_timeout_s;   /* of a connection without a byte in either direction */
     unsigned header_timeout_s; /* from the connection's birth, or the last answer, to the end of

@@ -11,6 +11,8 @@
 const struct daemon_setting daemon_settings[] = {
     {"listen", DAEMON_TEXT, 0, 0, NULL, "127.0.0.1:8080", AT(listen),
      "loopback address and port to serve on; port 0 takes a free one"},
+    {"hosts", DAEMON_TEXT, 0, 0, NULL, "localhost", AT(hosts),
+     "names with a dot that a Host header may have, beside addresses: those of proxies; * is any"},
     {"data", DAEMON_TEXT, 0, 0, NULL, "quantd-data", AT(data),
      "folder of the daemon's state; created when absent"},
     {"log_level", DAEMON_CHOICE, 0, 0, "debug info warn error", "info", AT(log_level),

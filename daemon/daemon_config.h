@@ -14,6 +14,7 @@
 
 struct daemon_config {
     char listen[DAEMON_TEXT_MAX]; /* "ADDRESS:PORT" */
+    char hosts[DAEMON_TEXT_MAX]; /* separated by spaces */
     char data[DAEMON_TEXT_MAX];
     char log_level[DAEMON_TEXT_MAX], log_format[DAEMON_TEXT_MAX];
     uint64_t connections_max;

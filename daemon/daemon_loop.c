@@ -251,6 +251,7 @@ static enum qd_code start_server(struct daemon *d, const char *host, unsigned po
     const struct api_server_settings settings = {
         .host = host,
         .port = port,
+        .hosts = d->config->hosts,
         .connections_max = (unsigned)d->config->connections_max,
         .idle_timeout_s = (unsigned)d->config->idle_timeout,
         .header_timeout_s = (unsigned)d->config->header_timeout,

@@ -261,6 +261,9 @@ test_origin() {
     same 'our own page' 404 "$status"
     ask -X POST -H 'Sec-Fetch-Site: same-origin' -H 'Origin: http://proxy' "$url/v1/jobs/x/cancel"
     same 'our own page behind a proxy' 404 "$status"
+    ask -H 'Host: evil.example' "$url/v1/jobs"
+    same 'a name that points here' 403 "$status"
+    holds 'its code' "$work/body" '"code":"unknown_host"'
     ask -H 'Origin: http://evil.example' "$url/livez"
     same 'reading is left to the browser' 200 "$status"
     same 'no other origin may read' 0 "$(grep -ci '^access-control' "$work/head")"

@@ -105,6 +105,42 @@ START_TEST(api_origin_is_host__pairs__same_authority)
 }
 END_TEST
 
+START_TEST(api_host_is_known__names__only_those_nobody_else_can_own)
+{
+    static const struct {
+        const char *host, *names;
+        bool known;
+    } rows[] = {
+        {"127.0.0.1:8080", "localhost", true},
+        {"127.0.0.1", "localhost", true},
+        {"[::1]:8080", "localhost", true},
+        {"192.168.0.7:80", "localhost", true},
+        {"localhost:8080", "localhost", true},
+        {"LOCALHOST", "localhost", true},
+        {"quantd.localhost:1", "localhost", true},
+        {"quantd:8080", "localhost", true}, /* no dot: no public name */
+        {"", "localhost", true},
+        {"evil.example", "localhost", false},
+        {"evil.example:8080", "localhost", false},
+        {"evil.example.:8080", "localhost", false},
+        {"127.0.0.1.evil.example", "localhost", false},
+        {"localhost.evil.example:8080", "localhost", false},
+        {"evillocalhost.example", "localhost", false},
+        {"127.0.0.1.example1", "localhost", false},
+        {"evil.xlocalhost", "localhost", false},
+        {"Quantd.Example:443", "a.example quantd.example", true},
+        {"quantd.example.", "quantd.example", true},
+        {"quantd.example", "quantd.exampl", false},
+        {"quantd.exampl", "quantd.example", false},
+        {"evil.example", "*", true},
+    };
+    for (size_t i = 0; i < QD_COUNT_OF(rows); i++) {
+        ck_assert_msg(api_host_is_known(rows[i].host, rows[i].names) == rows[i].known, "%s %s",
+                      rows[i].host, rows[i].names);
+    }
+}
+END_TEST
+
 START_TEST(api_time_parse__forms__ms_since_the_epoch)
 {
     static const struct {
@@ -147,6 +183,7 @@ Suite *test_api_events_suite(void)
     tcase_add_test(c, api_event_id_parse__digits__number);
     tcase_add_test(c, api_event_id_parse__other_texts__refused_and_named);
     tcase_add_test(c, api_origin_is_host__pairs__same_authority);
+    tcase_add_test(c, api_host_is_known__names__only_those_nobody_else_can_own);
     tcase_add_test(c, api_time_parse__forms__ms_since_the_epoch);
     suite_add_tcase(suite, c);
     return suite;
