@@ -238,6 +238,7 @@ void worker_pool_pause(struct worker_pool *pool, bool paused)
 void worker_pool_drain(struct worker_pool *pool, bool now, void (*on_idle)(void *arg), void *arg)
 {
     pool->draining = true;
+    pool->drain_ms = uv_now(pool->loop);
     pool->on_idle = on_idle;
     pool->idle_arg = arg;
     worker_checks_stop(pool);

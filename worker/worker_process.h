@@ -42,6 +42,7 @@ struct worker_process {
 
     uint64_t started_ms, heard_ms, stopped_ms, exited_ms, progress_ms, final_ms; /* uv_now */
     unsigned n_writes; /* to the store, that no clock throttles */
+    unsigned n_unwritten; /* tries to write the outcome */
     int64_t peak_bytes;
 
     bool has_error; /* an error frame, or what the parent found */
@@ -62,6 +63,7 @@ struct worker_pool {
     struct worker_check *checks; /* that run */
     uint64_t n_checked;
     bool paused, draining, closing;
+    uint64_t drain_ms; /* uv_now */
     int64_t next_due_ms; /* wall clock; 0: nothing waits */
     void (*on_idle)(void *arg);
     void *idle_arg;

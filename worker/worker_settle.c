@@ -83,13 +83,17 @@ static void explain(struct worker_process *p)
 static enum qd_code write_failure(struct worker_process *p, struct qd_error *err)
 {
     const struct worker_settings *s = &p->pool->settings;
-    explain(p);
+    if (p->n_unwritten == 0) {
+        explain(p);
+    }
     struct store_failure f = {.code = qd_code_name(p->error.code),
                               .error_class = p->error_class,
                               .message = p->error.message,
                               .subject = p->error.subject[0] != '\0' ? p->error.subject : NULL};
     bool again = strcmp(f.error_class, "internal") == 0 || strcmp(f.error_class, "lost") == 0;
-    worker_log(p->pool, p->job.id, "attempt %d: %s", p->job.attempt, p->error.message);
+    if (p->n_unwritten == 0) {
+        worker_log(p->pool, p->job.id, "attempt %d: %s", p->job.attempt, p->error.message);
+    }
     if (again && p->job.failures + 1 < STORE_MAX_FAILURES) {
         return store_job_requeue(p->pool->store, p->job.id, p->job.attempt,
                                  (int64_t)s->retry_delay_ms << p->job.failures, &f, err);
@@ -145,8 +149,16 @@ void worker_settle(struct worker_process *p)
     enum qd_code code = write_outcome(p, &err);
     snprintf(id, sizeof(id), "%s", p->job.id);
     if (code != QD_OK && code != QD_CONFLICT) {
-        worker_log(pool, id, "outcome not written, tried again soon: %s", err.message);
-        return;
+        bool again = !pool->draining ||
+                     uv_now(pool->loop) - pool->drain_ms < pool->settings.kill_grace_ms;
+        unsigned n = p->n_unwritten++;
+        if (!again || (n & (n - 1)) == 0) { /* powers of two: a full disk may last */
+            worker_log(pool, id, "outcome not written, %s: %s",
+                       again ? "tried again soon" : "left to the next start", err.message);
+        }
+        if (again) {
+            return;
+        }
     }
     worker_remove_tree(p->scratch);
     worker_result_done(&p->result);

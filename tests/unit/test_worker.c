@@ -174,7 +174,7 @@ static struct qd_arena arena;
 static struct qd_error err;
 static uv_timer_t deadline;
 static char job_id[32], wait_state[16];
-static int n_changes;
+static int n_changes, n_logs;
 #define OK(expr) ck_assert_msg((expr) == QD_OK, "%s: %s", #expr, err.message)
 
 static void on_change(void *arg, const char *job)
@@ -183,6 +183,14 @@ static void on_change(void *arg, const char *job)
     (void)job;
     n_changes++;
     uv_stop(&loop);
+}
+
+static void on_log(void *arg, const char *job, const char *message)
+{
+    (void)arg;
+    (void)job;
+    (void)message;
+    n_logs++;
 }
 
 static void too_late(uv_timer_t *timer)
@@ -437,6 +445,37 @@ START_TEST(drain__running_job__queued_without_failure)
 }
 END_TEST
 
+/* As on a full disk: no write of the store succeeds. */
+START_TEST(drain__outcome_cannot_be_written__left_to_the_next_start)
+{
+    struct worker_settings s = settings();
+    struct store_recovered recovered;
+    struct store_job j;
+    struct rlimit old, none;
+    s.on_log = on_log;
+    start(&s);
+    submit("hang");
+    wait_for(STORE_RUNNING);
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+    none = (struct rlimit){.rlim_cur = 1, .rlim_max = old.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+    n_logs = 0;
+    stop(); /* does end */
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
+    ck_assert_int_ge(n_logs, 1);
+    ck_assert_int_le(n_logs, 20); /* not a line for every try */
+    OK(store_job_get(store, job_id, &arena, &j, &err));
+    ck_assert_int_eq(j.state, STORE_RUNNING);
+    store_close(store);
+    OK(store_open(&(struct store_settings){.data_dir = dir}, &store, &err));
+    OK(store_recover(store, &recovered, &err));
+    OK(store_job_get(store, job_id, &arena, &j, &err));
+    ck_assert_int_eq(j.state, STORE_QUEUED);
+    start(&s);
+}
+END_TEST
+
 START_TEST(sandbox__child__no_network_no_core)
 {
     json_t *level = json_loads(run_to("sandbox", STORE_SUCCEEDED).summary, 0, NULL);
@@ -572,6 +611,7 @@ Suite *test_worker_suite(void)
     tcase_add_test(t, run__heartbeats_only__not_lost);
     tcase_add_test(t, cancel__child_that_ignores_sigterm__canceled);
     tcase_add_test(t, drain__running_job__queued_without_failure);
+    tcase_add_test(t, drain__outcome_cannot_be_written__left_to_the_next_start);
     tcase_add_test(t, sandbox__child__no_network_no_core);
     tcase_add_loop_test(t, check__each_end__code_and_sentence, 0, (int)QD_COUNT_OF(checks));
     tcase_add_loop_test(t, check__freed_or_drained_while_it_runs__ends, 0, 2);
