@@ -259,7 +259,10 @@ static enum qd_code put_file(const struct child *c, const char *name, const void
     }
     bool ok = fwrite(data, 1, size, f) == size;
     int cause = errno;
-    ok = fclose(f) == 0 && ok;
+    if (fclose(f) != 0 && ok) { /* a small file is written only now */
+        ok = false;
+        cause = errno;
+    }
     return ok ? QD_OK : qd_fail_errno(err, cause, "write '%s'", name);
 }
 

@@ -44,6 +44,25 @@ child() {
     done | head -n1
 }
 
+# A file too small for its stream's buffer is written when it is closed: no room for a byte is left.
+cat > "$work/cramped" << END
+#!/bin/bash
+trap '' XFSZ
+case \$PWD in */check-*) ;; *) ulimit -f 0 ;; esac
+exec "$binary" "\$@"
+END
+chmod +x "$work/cramped"
+start --worker-program "$work/cramped"
+submit -F 'config={"mode":"weight_only"}' -F model=@tests/fuzz/corpus/model/conv_net.onnx
+for _ in $(seq 100); do
+    ask "$url/v1/jobs/$job"
+    grep -q '"message":' "$work/body" && break
+    sleep 0.1
+done
+holds 'the cause of a file that cannot be written' "$work/body" "write 'model.qdq.onnx': File too large"
+ask -X POST "$url/v1/jobs/$job/cancel"
+end TERM
+
 start --worker-program "$work/worker"
 submit "${parts[@]}"
 await "$job"
