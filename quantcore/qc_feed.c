@@ -8,6 +8,12 @@ bool qc_feed_is_held_back(int64_t index, double share)
     return floor((double)(index + 1) * share) > floor((double)index * share);
 }
 
+double qc_feed_least_share(int64_t n)
+{
+    double share = 1.0 / (double)n;
+    return (double)n * share < 1 ? nextafter(share, 1) : share; /* rounded down */
+}
+
 int64_t qc_feed_count(int64_t limit, double share, enum qc_feed_part part)
 {
     int64_t held = (int64_t)floor((double)limit * share);

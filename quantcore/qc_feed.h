@@ -25,6 +25,8 @@ struct qc_feed {
 };
 
 bool qc_feed_is_held_back(int64_t index, double share);
+/* The share that holds back one of n samples, the last. */
+double qc_feed_least_share(int64_t n);
 /* Samples of the part among the first `limit`. */
 int64_t qc_feed_count(int64_t limit, double share, enum qc_feed_part part);
 

@@ -85,10 +85,11 @@ static enum qd_code init_feeds(struct qc_pipeline *p, struct qd_error *err)
                         o->max_samples, o->batch_size, NULL, p->arena, err));
     int64_t limit = p->calibration.limit;
     if (!given && limit > 1 && qc_feed_count(limit, share, QC_FEED_HELD_BACK) < 1) {
-        share = p->calibration.share = 1.0 / (double)limit; /* at least one sample to verify */
+        share = p->calibration.share = qc_feed_least_share(limit); /* at least one to verify */
     }
     p->report->n_calibration = qc_feed_count(limit, share, QC_FEED_KEPT);
-    p->report->verification_held_back = !given;
+    p->report->verification_held_back = !given && limit > 1;
+    p->report->verification_same = !given && limit == 1;
     if (p->report->n_calibration < 1) {
         return qd_fail(err, QD_INVALID, "the calibration data hold no sample");
     }

@@ -191,7 +191,8 @@ struct qc_report {
     const char *isa;
     int n_threads;
     int64_t n_calibration, n_verification;
-    bool verification_held_back;  /* true: part of the calibration set; false: a set given */
+    bool verification_held_back;  /* part of the calibration set; false: a set given, or */
+    bool verification_same;       /* the only sample, which calibrated too */
     size_t size_in, size_out;     /* bytes of the ONNX files */
     double phase_seconds[QC_PHASE_COUNT];
     double total_seconds;

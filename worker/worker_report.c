@@ -119,7 +119,7 @@ json_t *worker_report_json(const struct qc_report *report)
         json_array_append_new(warnings, json_string(report->warnings[i]));
     }
     json_t *json = json_pack(
-        "{s:s, s:s, s:{s:I, s:I}, s:s, s:i, s:I, s:I, s:b, s:{s:I, s:I}, s:{s:i, s:i}, "
+        "{s:s, s:s, s:{s:I, s:I}, s:s, s:i, s:I, s:I, s:b, s:b, s:{s:I, s:I}, s:{s:i, s:i}, "
         "s:{s:i, s:i}, s:o, s:f, s:I, "
         "s:b, s:o, s:o, s:o}",
         "model", report->model_name, "mode", qc_mode_name(report->mode), "opset", "in",
@@ -127,7 +127,7 @@ json_t *worker_report_json(const struct qc_report *report)
         (json_int_t)report->opset_out, "isa", report->isa, "threads", report->n_threads,
         "n_calibration", (json_int_t)report->n_calibration, "n_verification",
         (json_int_t)report->n_verification, "verification_held_back",
-        report->verification_held_back, "bytes", "in", (json_int_t)report->size_in, "out",
+        report->verification_held_back, "verification_same", report->verification_same, "bytes", "in", (json_int_t)report->size_in, "out",
         (json_int_t)report->size_out, "nodes", "int8", report->n_nodes_int8, "f32",
         report->n_nodes_f32, "imported", "tensors", report->n_imported_tensors, "constants",
         report->n_imported_constants, "phase_seconds", phases(report), "total_seconds",
@@ -190,9 +190,15 @@ static void print_samples(FILE *out, const struct qc_report *report)
                 (long long)report->n_verification);
         return;
     }
-    fprintf(out, "calibrated on %lld samples, verified on %lld %s\n",
-            (long long)report->n_calibration, (long long)report->n_verification,
-            report->verification_held_back ? "held back" : "given for it");
+    fprintf(out, "calibrated on %lld samples, ", (long long)report->n_calibration);
+    if (report->n_verification == 0) {
+        fprintf(out, "not verified: no samples were given\n");
+    } else {
+        fprintf(out, "verified on %lld %s\n", (long long)report->n_verification,
+                report->verification_same        ? "that calibrated too"
+                : report->verification_held_back ? "held back"
+                                                 : "given for it");
+    }
 }
 
 static void print_choices(FILE *out, const struct qc_report *report)

@@ -90,10 +90,13 @@ function outputsTable(outputs) {
 
 // Which data the numbers come from.
 function data(summary) {
+  const source = summary.verification_held_back ? "held back from them"
+    : summary.verification_same ? "that calibrated too"
+      : summary.n_calibration > 0 ? "others" : "samples";
   const texts = [summary.mode ? `mode ${summary.mode}` : null,
     summary.n_calibration > 0 ? `calibrated on ${summary.n_calibration} samples` : "without calibration",
     summary.n_verification > 0
-      ? `verified on ${summary.n_verification} ${summary.verification_held_back ? "held back from them" : summary.n_calibration > 0 ? "others" : "samples"}`
+      ? `verified on ${summary.n_verification} ${source}`
       : "not verified, so that no SQNR is known"];
   return texts.filter((t) => t !== null).join(", ");
 }

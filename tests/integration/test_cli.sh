@@ -159,6 +159,13 @@ expect 3 "labels: begins with 310a320a, neither .npy nor IDX" "${quantize[@]}" -
 expect 3 'labels have shape \[25\], the data has 20 samples' "${quantize[@]}" --labels "$work/all-labels"
 echo '{"mode":"weight_only"}' > "$work/only.json"
 expect 3 'labels are given without samples' quantize $example --config "$work/only.json" --labels "$work/labels" --output "$out"
+images "$work/single" 1
+expect 0 'calibrated on 1 samples, verified on 1 that calibrated too' quantize $example --config "$work/job.json" --calibration "$work/single" --output "$out"
+images "$work/images49" 49
+echo '{"preprocess":{"scale":0.00392156862745098},"calibration":{"holdout":0}}' > "$work/holdout.json"
+expect 0 'calibrated on 48 samples, verified on 1 held back' quantize $example --config "$work/holdout.json" --calibration "$work/images49" --output "$out"
+cp "$out/statistics.qds" "$work/statistics.qds"
+expect 0 'calibrated on 48 samples, not verified: no samples' quantize $example --config "$work/job.json" --statistics "$work/statistics.qds" --output "$out"
 same 'old files are replaced' 0 "$(cd "$out" && sha256sum --quiet -c SHA256SUMS > /dev/null 2>&1; echo $?)"
 expect 0 'calibrated on 16 ' "${quantize[@]}" --threads 1
 same 'the same bytes again' "$first" "$(sha256sum < "$out/model.qdq.onnx")"
