@@ -14,8 +14,8 @@ struct conv {
     int panels;                           /* of one group */
     bool depthwise;
     int padded; /* depthwise: channels rounded up to 64 */
-    int tile_taps, tile_channels; /* as the tiles see them */
-    int32_t *tap;
+    int tile_channels; /* of a tap as the tiles see it */
+    struct qc_taps taps;
     float *packed, *bias;              /* NULL: packed into scratch at every run */
     size_t packed_size, bias_size;     /* floats */
     size_t in_lead, in_size, out_size; /* bytes of the staged input / output, 0: not staged */
@@ -50,23 +50,6 @@ void qc_window_resolve(const struct qc_node *n, int n_spatial, const int64_t *ke
         ret->pad[d] = (int)begin;
         ret->pad[d + 2] = (int)end;
     }
-}
-
-enum qd_code qc_window_taps(const struct qc_prepare *p, const struct qc_window *window,
-                            const struct qc_view *in, bool rows, int32_t **ret,
-                            struct qd_error *err)
-{
-    int columns = rows ? 1 : window->kernel[1], n = window->kernel[0] * columns;
-    QD_TRY(qd_arena_array(p->arena, (size_t)n, sizeof(int32_t), ret, err));
-    for (int t = 0; t < n; t++) {
-        int64_t tap = (int64_t)(t / columns) * window->dilation[0] * in->row_stride +
-                      (int64_t)(t % columns) * window->dilation[1] * in->pixel_stride;
-        if (tap > INT32_MAX) {
-            return qc_prepare_refuse(p, err, "the input is too large");
-        }
-        (*ret)[t] = (int32_t)tap;
-    }
-    return QD_OK;
 }
 
 void qc_border_conv(const struct qc_graph *g, const struct qc_node *n, int ret_pad[4])
@@ -105,15 +88,12 @@ static void conv_pack(const struct conv *c, const float *w, const float *bias, f
     }
 }
 
-static void run_panel(const struct qc_step *step, const struct conv *c,
-                      const struct qc_block *block, const struct qc_tile_f32 *panel,
-                      const float *in, float *out)
+static void run_panel(const struct qc_step *step, const struct qc_block *block,
+                      const struct qc_tile_f32 *panel, const float *in, float *out)
 {
     struct qc_tile_f32 tile = *panel;
     const float *row[QC_MAX_ROWS];
     float *to[QC_MAX_ROWS];
-    int taps = c->tile_taps / c->window.kernel[0]; /* of a row of the kernel */
-    int64_t weights = (int64_t)taps * c->tile_channels * QC_NR;
     tile.row = row;
     tile.out = to;
     for (int i = 0; i < block->n_tiles; i++) {
@@ -123,9 +103,10 @@ static void run_panel(const struct qc_step *step, const struct conv *c,
             row[r] = in + block->in[t->first + r];
             to[r] = out + block->out[t->first + r];
         }
-        tile.tap = c->tap + t->kernel_row * taps;
-        tile.n_taps = t->n_kernel_rows * taps;
-        tile.weights = panel->weights + t->kernel_row * weights;
+        tile.tap = t->tap;
+        tile.gap = t->gap;
+        tile.n_taps = t->n_taps;
+        tile.weights = panel->weights + (int64_t)t->first_tap * tile.channels * QC_NR;
         step->kernels->tile_f32(&tile);
     }
 }
@@ -146,7 +127,7 @@ static void run_block(const struct qc_step *step, const struct conv *c,
                                         .lo = c->lo,
                                         .hi = c->hi,
                                         .far = c->far};
-            run_panel(step, c, block, &panel, in + g * c->channels,
+            run_panel(step, block, &panel, in + g * c->channels,
                       out + g * c->outputs + p * QC_NR);
         }
     }
@@ -157,7 +138,8 @@ static void run_groups(const struct qc_step *step, const struct conv *c, const f
 {
     struct qc_pixels pixels;
     struct qc_block block;
-    qc_pixels_init(&pixels, &c->in, &c->out, &c->window, step->kernels->tile_rows_f32);
+    qc_pixels_init(&pixels, &c->in, &c->out, &c->window, &c->taps,
+                   step->kernels->tile_rows_f32);
     qc_block_init(&pixels, &block);
     while (qc_block_next(&pixels, &block)) {
         run_block(step, c, &block, in, out, packed, bias);
@@ -180,7 +162,7 @@ static void run_depthwise(const struct qc_step *step, const struct conv *c, cons
                 .n_pixels = (int)y[3],
                 .in_step = c->window.stride[1] * c->in.pixel_stride,
                 .out_step = c->out.pixel_stride,
-                .tap = c->tap,
+                .tap = c->taps.all.tap,
                 .n_taps = c->n_taps,
                 .channels = c->group,
                 .channels_padded = c->padded,
@@ -342,15 +324,13 @@ enum qd_code qc_prepare_conv(const struct qc_prepare *p, struct qc_step *step,
     QD_TRY(qd_arena_alloc(p->arena, sizeof(*c), &c, err));
     QD_TRY(conv_geometry(p, c, err));
     QD_TRY(conv_check_window(p, c, err));
-    c->tile_taps = c->n_taps;
-    c->tile_channels = c->channels;
-    bool merged = !c->depthwise && c->group == 1 && c->in.pixel_stride == c->channels &&
+    bool divided = !c->depthwise && qc_taps_worth_runs(&c->window, c->channels, &c->out);
+    bool merged = !c->depthwise && !divided && c->group == 1 && c->in.pixel_stride == c->channels &&
                   c->window.dilation[1] == 1;
-    if (merged) { /* a row of taps is contiguous, and so are its weights */
-        c->tile_taps = c->window.kernel[0];
-        c->tile_channels = c->window.kernel[1] * c->channels;
-    }
-    QD_TRY(qc_window_taps(p, &c->window, &c->in, merged, &c->tap, err));
+    /* merged: a row of taps is contiguous, and so are its weights */
+    c->tile_channels = (merged ? c->window.kernel[1] : 1) * c->channels;
+    QD_TRY(qc_taps_init(p, &c->window, &c->in, &c->out, c->tile_channels, merged, divided,
+                        &c->taps, err));
     c->far = qc_shape_elements(&c->out.shape) * sizeof(float) > FAR_BYTES;
     c->lo = p->node->clamp.present ? p->node->clamp.lo : -INFINITY;
     c->hi = p->node->clamp.present ? p->node->clamp.hi : INFINITY;

@@ -45,6 +45,7 @@ static void gemm_product(const struct qc_step *step, const struct gemm *g, const
         struct qc_tile_f32 tile = {.row = row,
                                    .out = to,
                                    .tap = tap,
+                                   .gap = tap,
                                    .n_taps = 1,
                                    .channels = (int)g->k,
                                    .weights = packed + p * QC_NR * g->k,

@@ -63,13 +63,6 @@ struct qc_window {
 void qc_window_resolve(const struct qc_node *n, int n_spatial, const int64_t *kernel,
                        const int64_t *in, const int64_t *out, struct qc_window *ret);
 
-/* Element offset of each tap of the kernel from the first one, in an NHWC view; rows: only of the
- * first tap of each row. QD_UNSUPPORTED when one does not fit 32 bits. */
-QD_MUST_CHECK enum qd_code qc_window_taps(const struct qc_prepare *p,
-                                          const struct qc_window *window,
-                                          const struct qc_view *in, bool rows, int32_t **ret,
-                                          struct qd_error *err);
-
 /* Zero point of an 8-bit value, found at the quantized operators that consume or produce it
  * (through operators that pass elements on); 0 when there is none. */
 int qc_exec_zero_point(const struct qc_graph *g, int value);

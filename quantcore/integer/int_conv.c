@@ -14,9 +14,9 @@ struct int_conv {
     int tile_taps, tile_depth; /* as the tiles see them: taps, and channels of a tap */
     int tile_channels;         /* those in fours */
     bool merged;               /* a tap is a row of the kernel: q_conv_merge */
-    int32_t *tap;
+    struct qc_taps taps;
     int8_t *packed;
-    int16_t *taps;  /* depthwise: [n_taps][padded] */
+    int16_t *tap_weights; /* depthwise: [n_taps][padded] */
     int8_t *quads;  /* the same by qc_pack_quads; NULL: they do not fit */
     int32_t *quad_tap;
     bool columns;   /* the quads are columns of 3 x 3 */
@@ -81,7 +81,6 @@ static void run_panel(const struct qc_step *step, const struct int_conv *c,
     int32_t bias[QC_NR];
     const int8_t *weights =
         c->packed + panel->index * qc_packed_panel_s8(c->tile_taps, c->tile_depth);
-    int taps = c->tile_taps / c->window.kernel[0]; /* of a row of the kernel */
     tile->row = row;
     tile->out_u8 = c->out.is_u8 ? to_u8 : NULL;
     tile->out_f32 = c->out.is_u8 ? NULL : to_f32;
@@ -97,9 +96,9 @@ static void run_panel(const struct qc_step *step, const struct int_conv *c,
         for (int r = 0; !c->out.is_u8 && r < QC_MAX_ROWS; r++) {
             to_f32[r] = (float *)y->data + panel->out + block->out[t->first + r];
         }
-        tile->tap = c->tap + t->kernel_row * taps;
-        tile->n_taps = t->n_kernel_rows * taps;
-        tile->weights = weights + (int64_t)t->kernel_row * taps * c->tile_channels * QC_NR;
+        tile->tap = t->tap;
+        tile->n_taps = t->n_taps;
+        tile->weights = weights + (int64_t)t->first_tap * c->tile_channels * QC_NR;
         tile->bias = tile_bias(c, t, panel->index * QC_NR, bias);
         if (panel->sums != NULL) {
             tile->row_sum = panel->sums + t->first;
@@ -145,7 +144,7 @@ static void run_groups(const struct qc_step *step, const struct int_conv *c,
 {
     struct qc_pixels pixels;
     struct qc_block block;
-    qc_pixels_init(&pixels, x, y, &c->window, step->kernels->tile_rows_s8);
+    qc_pixels_init(&pixels, x, y, &c->window, &c->taps, step->kernels->tile_rows_s8);
     qc_block_init(&pixels, &block);
     while (qc_block_next(&pixels, &block)) {
         run_block(step, c, &block, x, y);
@@ -171,15 +170,15 @@ static void run_depthwise(const struct qc_step *step, const struct int_conv *c,
                                          .in_step = c->packed_pixels * c->window.stride[1] *
                                                     x->pixel_stride,
                                          .out_step = c->packed_pixels * y->pixel_stride,
-                                         .tap = c->tap,
+                                         .tap = c->taps.all.tap,
                                          .n_taps = c->n_taps,
                                          .channels = c->packed_pixels * c->group,
                                          .channels_padded = c->padded,
-                                         .weights = c->taps,
+                                         .weights = c->tap_weights,
                                          .quads = c->quads,
                                          .quad_tap = c->quad_tap,
                                          .n_quads = qc_quads(c->n_taps),
-                                         .column_step = c->columns ? c->tap[1] - c->tap[0] : 0,
+                                         .column_step = c->columns ? c->taps.all.tap[1] : 0,
                                          .bias = c->bias,
                                          .multiplier = c->multiplier,
                                          .y_zero_point = c->out.y.zero_point,
@@ -245,7 +244,9 @@ static enum qd_code q_conv_merge(const struct qc_prepare *p, struct int_conv *c,
     c->tile_taps = c->merged ? c->window.kernel[0] : c->n_taps;
     c->tile_depth = c->merged ? c->window.kernel[1] * c->channels : c->channels;
     c->tile_channels = (c->tile_depth + 3) / 4 * 4;
-    return qc_window_taps(p, &c->window, x, c->merged, &c->tap, err);
+    /* Columns at the border are not told apart: that gained nothing here. */
+    return qc_taps_init(p, &c->window, x, &p->out[0], c->tile_channels, c->merged, false, &c->taps,
+                        err);
 }
 
 /* The weights of a merged convolution: [output][kernel column][channel][kernel row]. */
@@ -278,10 +279,10 @@ static enum qd_code pack_quads(struct qd_arena *arena, struct int_conv *c, struc
     c->columns = w->kernel[0] == 3 && w->kernel[1] == 3 &&
                  (step == w->dilation[1] || step == 2 * w->dilation[1]);
     qc_quads_order(c->n_taps, c->columns, order);
-    bool fits = qc_pack_quads(c->taps, order, n_quads, c->padded, quads);
+    bool fits = qc_pack_quads(c->tap_weights, order, n_quads, c->padded, quads);
     c->quads = fits ? quads : NULL;
     for (int i = 0; i < 4 * n_quads; i++) {
-        order[i] = c->tap[order[i] < 0 ? 0 : order[i]];
+        order[i] = c->taps.all.tap[order[i] < 0 ? 0 : order[i]];
     }
     c->quad_tap = order;
     return QD_OK;
@@ -291,12 +292,12 @@ static enum qd_code pack_depthwise(struct qd_arena *arena, struct int_conv *c,
                                    const struct qc_unit_weights *u, struct qd_error *err)
 {
     size_t n = (size_t)c->n_taps * (size_t)c->padded;
-    QD_TRY(qd_arena_array(arena, n, sizeof(int16_t), &c->taps, err));
+    QD_TRY(qd_arena_array(arena, n, sizeof(int16_t), &c->tap_weights, err));
     for (size_t lane = 0; lane < (size_t)(c->packed_pixels * c->group); lane++) {
         size_t o = lane % (size_t)c->group;
         for (size_t t = 0; t < u->depth; t++) {
             int zero_point = u->zero_point != NULL ? u->zero_point[o] : 0;
-            c->taps[t * (size_t)c->padded + lane] =
+            c->tap_weights[t * (size_t)c->padded + lane] =
                 (int16_t)(u->w[o * u->depth + t] - zero_point);
         }
         c->bias[lane] = u->bias[o];

@@ -23,7 +23,8 @@ enum qc_isa {
  * A tile computes `rows` output pixels x `QC_NR` output channels. Input pixels are addressed by
  * row pointers plus tap offsets (no im2col): for tap t and input channel c the value is
  * row[r][tap[t] + c]. Borders have been filled by the producer with real zero (0.0f, or the
- * zero point), so that no tap needs a test. GEMM is the case n_taps = 1.
+ * zero point), so that no tap needs a test; taps that see nothing else may be left out: in f32 any
+ * of them, in s8 the first and the last. GEMM is the case n_taps = 1.
  *
  * Packed weights, for a panel of QC_NR output channels (missing ones are zero):
  *   f32: [tap][c][QC_NR]                    c = 0..channels-1
@@ -38,9 +39,10 @@ struct qc_tile_f32 {
     float *const *out;        /* n_rows output pixels, already at this panel's first channel */
     int n_rows;               /* 1..QC_MAX_ROWS */
     const int32_t *tap;       /* n_taps offsets in elements */
+    const int32_t *gap;       /* n_taps: elements of the panel left out after the tap's weights */
     int n_taps;
     int channels;             /* input channels of the group */
-    const float *weights;     /* these taps of a packed panel */
+    const float *weights;     /* of the first tap, in a packed panel */
     const float *bias;        /* QC_NR values (zero padded) */
     int n_out;                /* channels of the panel to store, 1..QC_NR */
     float lo, hi;             /* fused activation: clamp; -inf, +inf for none */

@@ -56,6 +56,7 @@ static inline void store_row(const struct qc_tile_f32 *t, int r, int first, __m2
                 w += QC_NR;                                         \
                 ROWS_##n(STEP)                                      \
             }                                                       \
+            w += t->gap[tap];                                       \
         }                                                           \
         ROWS_##n(STORE)                                             \
     }

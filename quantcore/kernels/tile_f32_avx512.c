@@ -45,8 +45,8 @@ static inline void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
     {                                                       \
         const __m512 bias0 = _mm512_loadu_ps(t->bias);             \
         const __m512 bias1 = _mm512_loadu_ps(t->bias + 16);        \
-        const float *w = t->weights;                               \
         const ptrdiff_t channels = t->channels;                    \
+        const float *w = t->weights;                               \
         ROWS_##n(ACC)                                              \
         if (t->far) {                                              \
             ROWS_##n(CLAIM)                                        \
@@ -61,6 +61,7 @@ static inline void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
                 ROWS_##n(STEP)                                     \
                 KEEP()                                             \
             }                                                      \
+            w += t->gap[tap];                                      \
         }                                                          \
         const __m512 lo = _mm512_set1_ps(t->lo);                   \
         const __m512 hi = _mm512_set1_ps(t->hi);                   \
@@ -70,8 +71,8 @@ static inline void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
     static void half_##n(const struct qc_tile_f32 *t)       \
     {                                                       \
         const __m512 bias0 = _mm512_loadu_ps(t->bias);             \
-        const float *w = t->weights;                               \
         const ptrdiff_t channels = t->channels;                    \
+        const float *w = t->weights;                               \
         ROWS_##n(HALF_ACC)                                         \
         if (t->far) {                                              \
             ROWS_##n(HALF_CLAIM)                                   \
@@ -85,6 +86,7 @@ static inline void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
                 ROWS_##n(HALF_STEP)                                \
                 KEEP()                                             \
             }                                                      \
+            w += t->gap[tap];                                      \
         }                                                          \
         const __m512 lo = _mm512_set1_ps(t->lo);                   \
         const __m512 hi = _mm512_set1_ps(t->hi);                   \

@@ -67,6 +67,7 @@ static inline void store_row(const struct qc_tile_f32 *t, int r, int first, floa
             for (; c < channels; c++) {                              \
                 CHANNEL(ROWS_##n, ONE)                               \
             }                                                        \
+            w += t->gap[tap];                                        \
         }                                                            \
         ROWS_##n(STORE)                                              \
     }

@@ -19,6 +19,7 @@ void qc_tile_f32__ref(const struct qc_tile_f32 *t)
                     acc[o] = fmaf(x[c], w[o], acc[o]);
                 }
             }
+            w += t->gap[tap];
         }
         for (int o = 0; o < t->n_out; o++) {
             t->out[r][o] = qc_clamp(acc[o], t->lo, t->hi);

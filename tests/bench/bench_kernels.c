@@ -25,6 +25,7 @@ static int32_t quad_taps[12]; /* three columns */
 ALIGNED float f32_bias[CHANNELS];
 ALIGNED float multiplier[CHANNELS];
 ALIGNED int32_t s32_bias[CHANNELS];
+static const int32_t no_gap[TAPS];
 static int32_t taps[TAPS] = {0,
                              CHANNELS,
                              2 * CHANNELS,
@@ -52,6 +53,7 @@ static void run_tile_f32(const struct qc_kernels *k)
                             .out = out,
                             .n_rows = k->tile_rows_f32,
                             .tap = taps,
+                            .gap = no_gap,
                             .n_taps = TAPS,
                             .channels = CHANNELS,
                             .weights = f32_w,

@@ -15,6 +15,7 @@ struct shape {
     int n_taps, channels;
 };
 static const struct shape shapes[] = {{1, 1}, {1, 4}, {1, 13}, {9, 3}, {4, 16}, {9, 40}, {2, 33}};
+static const int32_t no_gap[MAX_TAPS];
 static const int out_counts[] = {1, 2, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32};
 
 /* Pixels start anywhere, so that loads are misaligned; taps stay inside the buffer. */
@@ -26,6 +27,28 @@ static void make_addresses(int n_taps, int channels, int32_t *tap, size_t *start
     for (int r = 0; r < QC_MAX_ROWS; r++) {
         start[r] = data_next() % (size_t)(PIXELS / 2 * channels - channels + 1);
     }
+}
+
+/* Some of the taps in their order, at least one, as at a border: compacts tap and gives their
+ * number, the first of them and what lies between their weights. */
+static int some_taps(int n_taps, int tap_size, int32_t *tap, int32_t *gap, int *ret_first)
+{
+    int n = 0, last = 0, kept = (int)(data_next() % (uint64_t)n_taps);
+    bool all = data_next() % 2 == 0;
+    for (int t = 0; t < n_taps; t++) {
+        if (!all && t != kept && data_next() % 2 == 0) {
+            continue;
+        }
+        if (n == 0) {
+            *ret_first = t;
+        } else {
+            gap[n - 1] = (t - last - 1) * tap_size;
+        }
+        last = t;
+        gap[n] = 0;
+        tap[n++] = tap[t];
+    }
+    return n;
 }
 
 static void run_f32(qc_tile_f32_fn *fn, struct qc_tile_f32 t, float *out, const float *expected)
@@ -49,7 +72,7 @@ static void check_tile_f32(enum qc_isa isa, const struct shape *s, int n_rows, i
                            enum data_kind kind, float lo, float hi)
 {
     static float in[IN], w[W], packed[W], bias[QC_NR], want[OUT], got[OUT];
-    int32_t tap[MAX_TAPS];
+    int32_t tap[MAX_TAPS], gap[MAX_TAPS];
     size_t start[QC_MAX_ROWS];
     const float *rows[QC_MAX_ROWS];
     struct qc_kernels ref, k;
@@ -64,9 +87,12 @@ static void check_tile_f32(enum qc_isa isa, const struct shape *s, int n_rows, i
         rows[r] = in + start[r];
     }
     qc_pack_f32(w, n_out, s->channels, s->n_taps, packed);
-    struct qc_tile_f32 t = {.row = rows, .n_rows = n_rows, .tap = tap, .n_taps = s->n_taps,
-                            .channels = s->channels, .weights = packed, .bias = bias,
-                            .n_out = n_out, .lo = lo, .hi = hi, .far = data_next() % 2 == 0};
+    int first = 0, tap_size = s->channels * QC_NR;
+    int n_taps = some_taps(s->n_taps, tap_size, tap, gap, &first);
+    struct qc_tile_f32 t = {.row = rows, .n_rows = n_rows, .tap = tap, .gap = gap,
+                            .n_taps = n_taps, .channels = s->channels,
+                            .weights = packed + first * tap_size, .bias = bias, .n_out = n_out,
+                            .lo = lo, .hi = hi, .far = data_next() % 2 == 0};
     run_f32(ref.tile_f32, t, want, NULL);
     run_f32(k.tile_f32, t, got, want);
 }
@@ -271,7 +297,8 @@ START_TEST(pack_f32__every_shape__tile_is_the_direct_convolution)
             const float *row = in + start[0];
             float *out = y;
             int panel = o / QC_NR;
-            struct qc_tile_f32 t = {.row = &row, .n_rows = 1, .tap = tap, .n_taps = n_taps,
+            struct qc_tile_f32 t = {.row = &row, .n_rows = 1, .tap = tap,
+                                    .gap = no_gap, .n_taps = n_taps,
                                     .channels = channels, .bias = bias, .out = &out,
                                     .n_out = panel == 0 ? QC_NR : N_OUT - QC_NR,
                                     .lo = -INFINITY, .hi = INFINITY};

@@ -25,6 +25,13 @@ static const struct conv_case cases[] = {
     {1, 3, 8, 9, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, true, false, true, false, NULL},
     {1, 8, 8, 9, 8, 3, 3, 8, 2, 2, 1, 1, 1, 1, 1, 1, true, true, true, false, NULL},
     {1, 3, 6, 6, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, true, false, false, true, NULL},
+    /* enough channels that the columns at the border are told apart */
+    {2, 32, 9, 7, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, true, true, false, false, NULL},
+    {1, 35, 12, 11, 9, 5, 5, 1, 1, 1, 1, 1, 2, 2, 2, 2, true, false, false, false, NULL},
+    {1, 32, 13, 12, 8, 3, 3, 1, 2, 2, 1, 1, 1, 1, 1, 1, false, false, false, false, NULL},
+    {1, 64, 9, 8, 34, 3, 3, 2, 1, 1, 1, 3, 1, 3, 1, 3, true, false, false, false, NULL},
+    {1, 32, 6, 3, 8, 1, 7, 1, 1, 1, 1, 1, 0, 3, 0, 3, true, false, false, true, NULL},
+    {1, 32, 10, 9, 6, 2, 4, 1, 1, 1, 2, 1, 0, 0, 0, 0, true, false, false, false, "SAME_UPPER"},
 };
 
 static int out_dim(int in, int k, int s, int d, int p0, int p1)
