@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "quantcore/base/qd_utf8.h"
+
 static const char *const method_names[API_METHOD_COUNT] = {"GET", "POST", "PUT", "PATCH",
                                                            "DELETE"};
 
@@ -37,33 +39,6 @@ static int hex_value(char c)
     return -1;
 }
 
-/* Length of the well-formed UTF-8 sequence at s (RFC 3629), 0 if there is none. */
-static size_t utf8_length(const unsigned char *s, size_t left)
-{
-    static const struct {
-        unsigned char first, last, second_low, second_high, length;
-    } rows[] = {
-        {0x00, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    for (size_t r = 0; r < QD_COUNT_OF(rows); r++) {
-        if (s[0] < rows[r].first || s[0] > rows[r].last || rows[r].length > left) {
-            continue;
-        }
-        if (rows[r].length > 1 && (s[1] < rows[r].second_low || s[1] > rows[r].second_high)) {
-            return 0;
-        }
-        for (size_t i = 2; i < rows[r].length; i++) {
-            if ((s[i] & 0xc0) != 0x80) {
-                return 0;
-            }
-        }
-        return rows[r].length;
-    }
-    return 0;
-}
-
 enum qd_code api_decode(const char *text, size_t length, char *ret, struct qd_error *err)
 {
     size_t n = 0;
@@ -88,7 +63,7 @@ enum qd_code api_decode(const char *text, size_t length, char *ret, struct qd_er
     }
     ret[n] = '\0';
     for (size_t i = 0; i < n;) {
-        size_t step = utf8_length((const unsigned char *)ret + i, n - i);
+        size_t step = qd_utf8_length((const unsigned char *)ret + i, n - i);
         if (step == 0) {
             return qd_fail(err, QD_INVALID, "byte %zu of '%.*s' is not UTF-8 after decoding", i,
                            (int)(length < 200 ? length : 200), text);
@@ -114,7 +89,7 @@ void api_text_clean(char *text)
 {
     size_t left = strlen(text);
     while (left > 0) {
-        size_t step = utf8_length((const unsigned char *)text, left);
+        size_t step = qd_utf8_length((const unsigned char *)text, left);
         if (step == 0) {
             *text = '?';
             step = 1;

@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "quantcore/base/qd_utf8.h"
+
 #define HEADER 4u
 
 static size_t frame_length(const uint8_t *p)
@@ -316,22 +318,27 @@ enum qd_code worker_channel_log(struct worker_channel *channel, const char *mess
     return send_take(channel, json_pack("{s:s,s:s}", "type", "log", "message", message), err);
 }
 
-/* Bytes >= 0x80 become '?': names of nodes need not be UTF-8, JSON must be. */
-static void make_ascii(char *out, size_t size, const char *text)
+/* What is no UTF-8 becomes '?': names of nodes need not be, messages are cut anywhere, JSON must
+ * be. Never longer than the text. */
+static void make_utf8(char *out, const char *text)
 {
-    size_t i = 0;
-    for (; i + 1 < size && text[i] != '\0'; i++) {
-        out[i] = (char)((unsigned char)text[i] < 0x80 ? text[i] : '?');
+    size_t left = strlen(text);
+    while (left > 0) {
+        size_t n = qd_utf8_length((const unsigned char *)text, left);
+        memcpy(out, n > 0 ? text : "?", n > 0 ? n : 1);
+        out += n > 0 ? n : 1;
+        text += n > 0 ? n : 1;
+        left -= n > 0 ? n : 1;
     }
-    out[i] = '\0';
+    *out = '\0';
 }
 
 enum qd_code worker_channel_error(struct worker_channel *channel, const struct qd_error *error,
                                   struct qd_error *err)
 {
     char message[sizeof(error->message)], subject[sizeof(error->subject)];
-    make_ascii(message, sizeof(message), error->message);
-    make_ascii(subject, sizeof(subject), error->subject);
+    make_utf8(message, error->message);
+    make_utf8(subject, error->subject);
     return send_take(channel,
                      json_pack("{s:s,s:s,s:s,s:s}", "type", "error", "code",
                                qd_code_name(error->code), "message", message, "subject", subject),

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "quantcore/base/qd_utf8.h"
 #include "worker/worker_table_names.h"
 #include "worker/worker_table_read_json.h"
 
@@ -61,25 +62,6 @@ static size_t count_lines(struct lines lines)
     return n;
 }
 
-/* Length of the UTF-8 sequence at the start of text, 0 when there is none. */
-static size_t utf8_length(const unsigned char *text, size_t size)
-{
-    unsigned char c = text[0];
-    size_t n = c < 0x80                ? 1
-               : c >= 0xc2 && c < 0xe0 ? 2
-               : c >= 0xe0 && c < 0xf0 ? 3
-               : c >= 0xf0 && c < 0xf5 ? 4
-                                       : 0;
-    for (size_t i = 1; i < n; i++) {
-        if (i >= size || (text[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    bool overlong = n > 2 && ((c == 0xe0 && text[1] < 0xa0) || (c == 0xf0 && text[1] < 0x90));
-    bool outside = n > 2 && ((c == 0xed && text[1] >= 0xa0) || (c == 0xf4 && text[1] >= 0x90));
-    return overlong || outside ? 0 : n;
-}
-
 static enum qd_code take_name(struct text_table *t, struct piece name, int line, const char *what,
                               const char **ret, struct qd_error *err)
 {
@@ -89,7 +71,7 @@ static enum qd_code take_name(struct text_table *t, struct piece name, int line,
     }
     for (size_t i = 0; i < name.size;) {
         const unsigned char *at = (const unsigned char *)name.text + i;
-        size_t n = utf8_length(at, name.size - i);
+        size_t n = qd_utf8_length(at, name.size - i);
         if (n == 0 || at[0] < 0x20 || at[0] == 0x7f) {
             return qd_fail(err, QD_INVALID,
                            "line %d: byte 0x%02x in the name of a %s is not text", line, at[0],

@@ -106,7 +106,7 @@ static void fake_child_main(void)
     if (strcmp(mode, "result") == 0) {
         child_result();
     } else if (strcmp(mode, "error") == 0) {
-        qd_fail_on(&err, QD_UNSUPPORTED, "conv1", "dilations [2,2] not supported \xff");
+        qd_fail_on(&err, QD_UNSUPPORTED, "conv1", "gr\xc3\xb6\xc3\x9f" "e [2,2] \xe5\x9b\xff");
         worker_channel_error(&channel, &err, NULL) == QD_OK ? (void)0 : _exit(93);
         _exit(1);
     } else if (strcmp(mode, "crash") == 0) {
@@ -328,7 +328,7 @@ START_TEST(run__error_frame__failed_as_user_without_retry)
     ck_assert_str_eq(j.error_code, "unsupported");
     ck_assert_str_eq(j.error_class, "user");
     ck_assert_str_eq(j.error_subject, "conv1");
-    ck_assert_ptr_nonnull(strstr(j.error_message, "dilations [2,2]"));
+    ck_assert_ptr_nonnull(strstr(j.error_message, "gr\xc3\xb6\xc3\x9f" "e [2,2] ???"));
     ck_assert_int_eq(j.attempt, 1);
 }
 END_TEST
@@ -521,7 +521,7 @@ static const struct {
     enum qd_code code;
 } checks[] = {
     {"result", "", QD_OK},
-    {"error", "dilations", QD_UNSUPPORTED},
+    {"error", "gr\xc3\xb6\xc3\x9f" "e", QD_UNSUPPORTED},
     {"crash", "signal 11 (SIGSEGV)", QD_INTERNAL},
     {"oom", "signal 9 (SIGKILL)", QD_INTERNAL},
     {"garbage", "protocol", QD_INTERNAL},
