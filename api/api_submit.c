@@ -34,8 +34,8 @@ struct submission {
 
 static const struct api_part_rule base_rules[] = {
     {"config", 1, WORKER_SPEC_MAX_BYTES}, {"model", 1, UINT64_MAX},
-    {"model.data", 16, UINT64_MAX},       {"calibration", FILES_MAX, UINT64_MAX},
-    {"validation", FILES_MAX, UINT64_MAX},     {"labels", 1, UINT64_MAX},
+    {"calibration", FILES_MAX, UINT64_MAX}, {"validation", FILES_MAX, UINT64_MAX},
+    {"labels", 1, UINT64_MAX},
     {"table", 1, WORKER_TABLE_MAX_BYTES}, {"statistics", 1, UINT64_MAX},
 };
 

@@ -13,6 +13,8 @@ int cmd_inspect(int argc, char **argv);
 int cmd_statistics(int argc, char **argv);
 
 /* cmd_file.c */
+/* Is --help or -h among the arguments? */
+bool cmd_asks_help(int argc, char **argv);
 /* Exit code of an error: what the input is to blame for is CMD_INPUT. Prints the message. */
 int cmd_report_error(const char *command, enum qd_code code, const struct qd_error *err);
 /* A whole file into the arena; at most 2 GiB (protobuf's own limit). */

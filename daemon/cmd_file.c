@@ -19,6 +19,16 @@ int cmd_report_error(const char *command, enum qd_code code, const struct qd_err
     return input ? CMD_INPUT : CMD_FAILED;
 }
 
+bool cmd_asks_help(int argc, char **argv)
+{
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum qd_code read_all(int fd, const char *path, size_t size, struct qd_arena *arena,
                              struct qd_bytes *ret, struct qd_error *err)
 {

@@ -34,14 +34,20 @@ static void print_info(const struct qc_model_info *m)
                                            : "not quantized yet", m->dump);
 }
 
+static const char usage[] = "usage: quantd inspect MODEL\n";
+
 int cmd_inspect(int argc, char **argv)
 {
     struct qd_arena arena;
     struct qd_error err = {.code = QD_OK};
     struct qd_bytes model;
     struct qc_model_info *info = NULL;
+    if (cmd_asks_help(argc, argv)) {
+        (void)fputs(usage, stdout);
+        return CMD_OK;
+    }
     if (argc != 1 || argv[0][0] == '-') {
-        (void)fprintf(stderr, "usage: quantd inspect MODEL\n");
+        (void)fputs(usage, stderr);
         return CMD_USAGE;
     }
     qd_arena_init(&arena, 0);

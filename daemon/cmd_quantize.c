@@ -31,6 +31,7 @@ struct quantize {
     struct qc_report *report;
     const char *results[MAX_RESULTS]; /* names of the files that are written */
     int n_results;
+    bool made_output; /* the folder is new */
 };
 
 static const char usage[] =
@@ -154,8 +155,8 @@ static enum qd_code load_config(struct quantize *q, struct qd_error *err)
         return worker_spec_parse(NULL, &q->spec, err);
     }
     QD_TRY(cmd_read_file(q->config_path, &q->arena, &text, err));
-    QD_TRY(worker_spec_load((const char *)text.data, text.size, &q->config, err));
-    enum qd_code code = worker_spec_parse(q->config, &q->spec, err);
+    enum qd_code code = worker_spec_load((const char *)text.data, text.size, &q->config, err);
+    code = code == QD_OK ? worker_spec_parse(q->config, &q->spec, err) : code;
     return code == QD_OK ? code : qd_wrap(err, code, "%s", q->config_path);
 }
 
@@ -304,18 +305,30 @@ static enum qd_code put_all(struct quantize *q, FILE *sums, struct qd_error *err
     return put_json(q, sums, "report.json", worker_report_json(q->report), err);
 }
 
+/* Before hours of work, not after them. */
+static enum qd_code make_output(struct quantize *q, struct qd_error *err)
+{
+    if (strlen(q->output) > 4096 - 64) {
+        return qd_fail(err, QD_INVALID, "the path of the output folder is too long");
+    }
+    q->made_output = mkdir(q->output, 0777) == 0;
+    if (!q->made_output && errno != EEXIST) {
+        return qd_fail_errno(err, errno, "create folder '%s'", q->output);
+    }
+    struct stat st;
+    if (stat(q->output, &st) != 0 || !S_ISDIR(st.st_mode)) {
+        return qd_fail_errno(err, ENOTDIR, "write to '%s'", q->output);
+    }
+    return access(q->output, W_OK | X_OK) == 0
+               ? QD_OK
+               : qd_fail_errno(err, errno, "write to folder '%s'", q->output);
+}
+
 /* All files or none. */
 static enum qd_code write_results(struct quantize *q, struct qd_error *err)
 {
     char *text = NULL;
     size_t size = 0;
-    if (strlen(q->output) > 4096 - 64) {
-        return qd_fail(err, QD_INVALID, "the path of the output folder is too long");
-    }
-    bool made = mkdir(q->output, 0777) == 0;
-    if (!made && errno != EEXIST) {
-        return qd_fail_errno(err, errno, "create folder '%s'", q->output);
-    }
     FILE *sums = open_memstream(&text, &size);
     if (sums == NULL) {
         return qd_fail(err, QD_NO_MEMORY, "out of memory");
@@ -328,9 +341,6 @@ static enum qd_code write_results(struct quantize *q, struct qd_error *err)
         cmd_discard(q->output, q->results, q->n_results);
     } else {
         code = cmd_publish(q->output, q->results, q->n_results, err);
-    }
-    if (code != QD_OK && made) {
-        (void)rmdir(q->output);
     }
     return code;
 }
@@ -346,8 +356,13 @@ static void print_summary(const struct quantize *q)
 
 int cmd_quantize(int argc, char **argv)
 {
-    struct quantize *q = calloc(1, sizeof(*q));
+    struct quantize *q = NULL;
     struct qd_error err = {.code = QD_OK};
+    if (cmd_asks_help(argc, argv)) {
+        (void)fputs(usage, stdout);
+        return CMD_OK;
+    }
+    q = calloc(1, sizeof(*q));
     if (q == NULL) {
         return CMD_FAILED;
     }
@@ -361,7 +376,8 @@ int cmd_quantize(int argc, char **argv)
     }
     qd_arena_init(&q->arena, 0);
     qd_arena_init(&q->model_arena, 0);
-    enum qd_code code = run_pipeline(q, &err);
+    enum qd_code code = make_output(q, &err);
+    code = code == QD_OK ? run_pipeline(q, &err) : code;
     if (q->report != NULL) { /* after a failed gate too: its report says why */
         struct qd_error write_err = {.code = QD_OK};
         enum qd_code written = write_results(q, &write_err);
@@ -370,6 +386,9 @@ int cmd_quantize(int argc, char **argv)
             code = written;
             err = write_err;
         }
+    }
+    if (q->made_output && code != QD_OK) {
+        (void)rmdir(q->output); /* unless there are results, of a failed gate */
     }
     worker_threads_free(q->threads);
     qc_reader_free(q->calibration_reader);

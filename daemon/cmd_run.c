@@ -188,6 +188,10 @@ int cmd_run(int argc, char **argv)
 {
     struct run r = {.engine = QC_ENGINE_F32, .isa = QC_ISA_AVX512};
     struct qd_error err = {.code = QD_OK};
+    if (cmd_asks_help(argc, argv)) {
+        (void)fputs(usage, stdout);
+        return CMD_OK;
+    }
     if (!parse_arguments(&r, argc, argv)) {
         (void)fputs(usage, stderr);
         return CMD_USAGE;

@@ -58,6 +58,10 @@ int cmd_statistics(int argc, char **argv)
     bool show = argc == 2 && strcmp(argv[0], "show") == 0;
     bool merges = argc >= 4 && strcmp(argv[0], "merge") == 0 &&
                   strcmp(argv[argc - 2], "--output") == 0;
+    if (cmd_asks_help(argc, argv)) {
+        (void)fputs(usage, stdout);
+        return CMD_OK;
+    }
     if (merges) {
         output = argv[argc - 1];
         n = argc - 3;

@@ -66,6 +66,9 @@ static int exit_code_of(enum qd_code code)
 
 static int run_serve(int argc, char **argv)
 {
+    if (cmd_asks_help(argc, argv)) {
+        return run_help(0, argv);
+    }
     struct daemon_config config;
     struct qd_error err = {.code = QD_OK};
     enum qd_code code = daemon_config_load(&config, argc, (const char *const *)argv,

@@ -154,7 +154,9 @@ enum qd_code qc_source_open_file(const char *path, const char *label, struct qc_
                fstat(source->fd, &st) != 0) {
         code = qd_fail_errno(err, errno, "%s: cannot open", label);
     } else if (!S_ISREG(st.st_mode)) {
-        code = qd_fail_on(err, QD_INVALID, label, "%s: not a regular file", label);
+        code = qd_fail_on(err, QD_INVALID, label, "%s: %s", label,
+                          S_ISDIR(st.st_mode) ? "is a folder; its files go into a tar or zip"
+                                              : "not a regular file");
     }
     if (code != QD_OK) {
         qc_source_free(source);

@@ -80,7 +80,8 @@ static enum qd_code check_location(const struct import *im)
         }
         return qd_fail_on(im->err, QD_UNSUPPORTED, im->name,
                           "%s '%s' has external data in '%s': only self-contained models are "
-                          "supported", im->what, im->name, location);
+                          "supported, as onnx.save_model(onnx.load(path), \"model.onnx\") makes "
+                          "them", im->what, im->name, location);
     }
     if (p->segment != NULL) {
         return qd_fail_on(im->err, QD_UNSUPPORTED, im->name,

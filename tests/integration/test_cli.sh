@@ -66,6 +66,11 @@ for command in quantize run inspect; do
     expect 2 "usage: quantd $command" $command
     expect 2 'unrecognized option|usage' $command --frobnicate
 done
+for command in quantize run inspect statistics; do
+    expect 0 "usage: quantd $command" $command --help
+    same "$command --help: on stdout" 1 "$(grep -c "^usage: quantd $command" "$work/out")"
+done
+expect 0 '--event-heartbeat' serve --help
 expect 2 'usage: quantd inspect' inspect $example extra
 expect 2 'usage: quantd run' run $example --input x.npy
 expect 2 'usage: quantd run' run $example --input x.npy --output y.npy --engine f16
@@ -160,6 +165,14 @@ expect 3 'labels have shape \[25\], the data has 20 samples' "${quantize[@]}" --
 echo '{"mode":"weight_only"}' > "$work/only.json"
 expect 3 'labels are given without samples' quantize $example --config "$work/only.json" --labels "$work/labels" --output "$out"
 images "$work/single" 1
+expect 3 "create folder '$work/none/there'" quantize $example --calibration "$work/nodata" --output "$work/none/there"
+expect 3 "nodata: cannot open|nodata: No such|open .*nodata" quantize $example --calibration "$work/nodata" --output "$work/fresh"
+absent "$work/fresh"
+expect 1 "write to '$work/single': Not a directory" quantize $example --calibration "$work/nodata" --output "$work/single"
+expect 3 'is a folder; its files go into a tar or zip' quantize $example --calibration "$work" --output "$work/fresh"
+echo '{,}' > "$work/broken.json"
+expect 3 'broken.json: the configuration is not JSON' quantize $example --config "$work/broken.json" --calibration "$work/images" --output "$work/fresh"
+absent "$work/fresh"
 expect 0 'calibrated on 1 samples, verified on 1 that calibrated too' quantize $example --config "$work/job.json" --calibration "$work/single" --output "$out"
 images "$work/images49" 49
 echo '{"preprocess":{"scale":0.00392156862745098},"calibration":{"holdout":0}}' > "$work/holdout.json"
@@ -235,7 +248,7 @@ expect 3 'quantd quantize: ' quantize $example --config "$work/broken.json" "${g
 expect 3 'No such file' quantize $example --config "$work/none.json" "${good[@]}" "${none[@]}"
 expect 3 'No such file' quantize "$work/none.onnx" "${good[@]}" "${none[@]}"
 expect 3 'No such file' quantize $example --calibration "$work/none.npy" "${none[@]}"
-expect 3 'No such file' quantize $example "${good[@]}" --validation "$work/more" --labels "$work/none" "${none[@]}"
+expect 3 'No such file' quantize $example "${good[@]}" --validation "$work/more" --labels "$work/nolabels" "${none[@]}"
 expect 3 'labels have shape \[5\]' quantize $example "${good[@]}" --validation "$work/images" --labels "$work/labels" "${none[@]}"
 expect 3 'quantd quantize: ' quantize "$work/text.onnx" "${good[@]}" "${none[@]}"
 expect 3 'text.onnx' quantize $example --calibration "$work/text.onnx" "${none[@]}"

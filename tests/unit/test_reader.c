@@ -189,7 +189,7 @@ START_TEST(open__damaged_or_foreign_files__refused_with_a_reason)
     expect(try_open(path, &options_134, &err), QD_UNSUPPORTED, &err, "68656c6c");
     free(path);
     expect(try_open("/nonexistent", &options_134, &err), QD_NOT_FOUND, &err, "data");
-    expect(try_open("/tmp", &options_134, &err), QD_INVALID, &err, "regular");
+    expect(try_open("/tmp", &options_134, &err), QD_INVALID, &err, "is a folder");
     free(b.data);
     b = test_npy("|u1", "False", "(0, 3, 4)", "", 0);
     path = test_write("none.npy", b.data, b.size);
