@@ -12,7 +12,7 @@ struct pool {
     int64_t xs[QC_MAX_RANK], ys[QC_MAX_RANK];
     enum qc_dtype dtype;
     bool average, include_pad;
-    bool by_rows; /* max_row */
+    int32_t *tap; /* a maximum over dense channels: max_row; else NULL */
     bool clamp;
     float lo, hi;
 };
@@ -53,17 +53,9 @@ static void tap_more(const struct qc_step *step, const struct pool *p, const voi
             TAP_LOOP(float, a + b);
         }
     } else if (p->dtype == QC_F32) {
-        if (dense) {
-            step->kernels->max_f32(x, y, (size_t)n);
-        } else {
-            TAP_LOOP(float, b > a ? b : a);
-        }
+        TAP_LOOP(float, b > a ? b : a);
     } else if (p->dtype == QC_U8) {
-        if (dense) {
-            step->kernels->max_u8(x, y, (size_t)n);
-        } else {
-            TAP_LOOP(uint8_t, b > a ? b : a);
-        }
+        TAP_LOOP(uint8_t, b > a ? b : a);
     } else {
         TAP_LOOP(int8_t, b > a ? b : a);
     }
@@ -128,33 +120,40 @@ static void pool_pixel(const struct qc_step *step, const struct pool *p, const c
     }
 }
 
-/* A row of a maximum over dense channels: first down the columns, whole rows at a time, then along
- * the row: 3x3 taps are two long passes and two short ones a pixel, not eight. */
-static void max_row(const struct qc_step *step, const struct pool *p, const char *image,
-                    int64_t oh, char *y, char *columns)
+/* The taps of rows x columns of the kernel from its first one on. */
+static int list_taps(const struct pool *p, int64_t rows, int64_t columns, int32_t *ret)
 {
-    int64_t size = (int64_t)qc_dtype_size(p->dtype), n = p->in.dim[3] * p->xs[3];
-    int64_t h0, hb, he, w0, wb, we;
-    clip_window(p, 0, oh, &h0, &hb, &he);
-    for (int64_t h = hb; h < he; h++) {
-        const char *x = image + (h0 + h * p->window.dilation[0]) * p->xs[2] * size;
-        if (h == hb) {
-            memcpy(columns, x, (size_t)(n * size));
-        } else if (p->dtype == QC_F32) {
-            step->kernels->max_f32((const void *)x, (void *)columns, (size_t)n);
-        } else {
-            step->kernels->max_u8((const void *)x, (void *)columns, (size_t)n);
+    int n = 0;
+    for (int64_t h = 0; h < rows; h++) {
+        for (int64_t w = 0; w < columns; w++) {
+            ret[n++] = (int32_t)(h * p->window.dilation[0] * p->xs[2] +
+                                 w * p->window.dilation[1] * p->xs[3]);
         }
     }
+    return n;
+}
+
+/* A row of a maximum over dense channels: the windows inside the input share their taps. */
+static void max_row(const struct qc_step *step, const struct pool *p, const char *image,
+                    int64_t oh, char *y, int32_t *clipped)
+{
+    int64_t size = (int64_t)qc_dtype_size(p->dtype), h0, hb, he, w0, wb, we;
+    clip_window(p, 0, oh, &h0, &hb, &he);
+    image += (h0 + hb * p->window.dilation[0]) * p->xs[2] * size;
     for (int64_t ow = 0; ow < p->out.dim[3]; ow++, y += p->ys[3] * size) {
+        const int32_t *tap = p->tap;
         clip_window(p, 1, ow, &w0, &wb, &we);
-        for (int64_t w = wb; w < we; w++) {
-            const char *x = columns + (w0 + w * p->window.dilation[1]) * p->xs[3] * size;
-            if (w == wb) {
-                tap_first(p, x, y);
-            } else {
-                tap_more(step, p, x, y);
-            }
+        int n_taps = (int)((he - hb) * (we - wb));
+        if (we - wb < p->window.kernel[1]) {
+            n_taps = list_taps(p, he - hb, we - wb, clipped);
+            tap = clipped;
+        }
+        const char *x = image + (w0 + wb * p->window.dilation[1]) * p->xs[3] * size;
+        size_t n = (size_t)p->in.dim[1];
+        if (p->dtype == QC_F32) {
+            step->kernels->max_taps_f32((const void *)x, tap, n_taps, (void *)y, n);
+        } else {
+            step->kernels->max_taps_u8((const void *)x, tap, n_taps, (void *)y, n);
         }
         if (p->clamp) {
             pool_finish(p, (float *)(void *)y, 1);
@@ -171,7 +170,7 @@ static void pool_run(const struct qc_step *step, const struct qc_view *in,
         const char *image = (const char *)in[0].data + n * p->xs[0] * size;
         for (int64_t h = 0; h < p->out.dim[2]; h++) {
             char *y = (char *)out[0].data + (n * p->ys[0] + h * p->ys[2]) * size;
-            if (p->by_rows) {
+            if (p->tap != NULL) {
                 max_row(step, p, image, h, y, scratch);
                 continue;
             }
@@ -236,6 +235,17 @@ static bool pool_window_fits(const struct pool *p)
     return true;
 }
 
+/* Taps of the kernel; 0 when the offset of the last one does not fit 32 bits. */
+static int64_t kernel_taps(const struct pool *p)
+{
+    const struct qc_window *w = &p->window;
+    int64_t rows = (int64_t)(w->kernel[0] - 1) * w->dilation[0];
+    int64_t columns = (int64_t)(w->kernel[1] - 1) * w->dilation[1];
+    bool fits = rows <= INT32_MAX / (p->xs[2] + 1) && columns <= INT32_MAX / (p->xs[3] + 1) &&
+                rows * p->xs[2] + columns * p->xs[3] <= INT32_MAX;
+    return fits ? (int64_t)w->kernel[0] * w->kernel[1] : 0;
+}
+
 static enum qd_code pool_windowed(const struct qc_prepare *p, struct qc_step *step, bool average,
                                   struct qd_error *err)
 {
@@ -251,11 +261,11 @@ static enum qd_code pool_windowed(const struct qc_prepare *p, struct qc_step *st
     if (!pool_window_fits(pool)) {
         return qc_prepare_refuse(p, err, "a window lies outside the input");
     }
-    if (!average && pool->dtype != QC_S8 && p->in[0].layout == QC_NHWC &&
-        pool->window.kernel[0] > 1) {
-        pool->by_rows = true;
-        step->scratch_size =
-            (size_t)(pool->in.dim[3] * pool->xs[3]) * qc_dtype_size(pool->dtype);
+    int64_t taps = kernel_taps(pool);
+    if (!average && pool->dtype != QC_S8 && p->in[0].layout == QC_NHWC && taps > 0) {
+        QD_TRY(qd_arena_array(p->arena, (size_t)taps, sizeof(int32_t), &pool->tap, err));
+        (void)list_taps(pool, pool->window.kernel[0], pool->window.kernel[1], pool->tap);
+        step->scratch_size = (size_t)taps * sizeof(int32_t);
     }
     pool->include_pad = qc_node_int(p->node, "count_include_pad", 0) != 0;
     return QD_OK;

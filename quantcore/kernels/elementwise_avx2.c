@@ -67,14 +67,17 @@ void qc_clamp_f32__avx2(const float *x, float lo, float hi, float *out, size_t n
     qc_clamp_f32__ref(x + i, lo, hi, out + i, n - i);
 }
 
-void qc_max_f32__avx2(const float *x, float *inout, size_t n)
+void qc_max_taps_f32__avx2(const float *x, const int32_t *tap, int n_taps, float *out, size_t n)
 {
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        __m256 old = _mm256_loadu_ps(inout + i);
-        _mm256_storeu_ps(inout + i, _mm256_max_ps(_mm256_loadu_ps(x + i), old));
+        __m256 most = _mm256_loadu_ps(x + i + tap[0]);
+        for (int t = 1; t < n_taps; t++) {
+            most = _mm256_max_ps(_mm256_loadu_ps(x + i + tap[t]), most);
+        }
+        _mm256_storeu_ps(out + i, most);
     }
-    qc_max_f32__ref(x + i, inout + i, n - i);
+    qc_max_taps_f32__ref(x + i, tap, n_taps, out + i, n - i);
 }
 
 void qc_sum_f32__avx2(const float *x, float *inout, size_t n)
@@ -169,13 +172,18 @@ void qc_lut_u8__avx2(const uint8_t *x, const uint8_t table[256], uint8_t *out, s
     qc_lut_u8__ref(x + i, table, out + i, n - i);
 }
 
-void qc_max_u8__avx2(const uint8_t *x, uint8_t *inout, size_t n)
+void qc_max_taps_u8__avx2(const uint8_t *x, const int32_t *tap, int n_taps, uint8_t *out,
+                          size_t n)
 {
     size_t i = 0;
     for (; i + 32 <= n; i += 32) {
-        store_i(inout + i, _mm256_max_epu8(load_i(x + i), load_i(inout + i)));
+        __m256i most = load_i(x + i + tap[0]);
+        for (int t = 1; t < n_taps; t++) {
+            most = _mm256_max_epu8(most, load_i(x + i + tap[t]));
+        }
+        store_i(out + i, most);
     }
-    qc_max_u8__ref(x + i, inout + i, n - i);
+    qc_max_taps_u8__ref(x + i, tap, n_taps, out + i, n - i);
 }
 
 void qc_sum_u8__avx2(const uint8_t *x, int32_t *inout, size_t n)

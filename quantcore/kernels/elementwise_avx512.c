@@ -78,10 +78,15 @@ void qc_clamp_f32__avx512(const float *x, float lo, float hi, float *out, size_t
     EACH_16(n, store(out + i, lanes, _mm512_min_ps(h, _mm512_max_ps(l, load(x + i, lanes)))));
 }
 
-void qc_max_f32__avx512(const float *x, float *inout, size_t n)
+void qc_max_taps_f32__avx512(const float *x, const int32_t *tap, int n_taps, float *out, size_t n)
 {
-    EACH_16(n, store(inout + i, lanes,
-                     _mm512_max_ps(load(x + i, lanes), load(inout + i, lanes))));
+    EACH_16(n, {
+        __m512 most = load(x + i + tap[0], lanes);
+        for (int t = 1; t < n_taps; t++) {
+            most = _mm512_max_ps(load(x + i + tap[t], lanes), most);
+        }
+        store(out + i, lanes, most);
+    });
 }
 
 void qc_sum_f32__avx512(const float *x, float *inout, size_t n)
@@ -176,18 +181,16 @@ void qc_lut_u8__avx512(const uint8_t *x, const uint8_t table[256], uint8_t *out,
     }
 }
 
-void qc_max_u8__avx512(const uint8_t *x, uint8_t *inout, size_t n)
+void qc_max_taps_u8__avx512(const uint8_t *x, const int32_t *tap, int n_taps, uint8_t *out,
+                            size_t n)
 {
-    size_t i = 0;
-    for (; i + 64 <= n; i += 64) {
-        __m512i a = _mm512_loadu_si512(x + i), b = _mm512_loadu_si512(inout + i);
-        _mm512_storeu_si512(inout + i, _mm512_max_epu8(a, b));
-    }
-    if (i < n) {
-        __mmask64 lanes = (1ULL << (n - i)) - 1;
-        __m512i a = _mm512_maskz_loadu_epi8(lanes, x + i);
-        __m512i b = _mm512_maskz_loadu_epi8(lanes, inout + i);
-        _mm512_mask_storeu_epi8(inout + i, lanes, _mm512_max_epu8(a, b));
+    for (size_t i = 0; i < n; i += 64) {
+        const __mmask64 lanes = n - i >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (n - i)) - 1;
+        __m512i most = _mm512_maskz_loadu_epi8(lanes, x + i + tap[0]);
+        for (int t = 1; t < n_taps; t++) {
+            most = _mm512_max_epu8(most, _mm512_maskz_loadu_epi8(lanes, x + i + tap[t]));
+        }
+        _mm512_mask_storeu_epi8(out + i, lanes, most);
     }
 }
 

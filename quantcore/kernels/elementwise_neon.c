@@ -33,13 +33,17 @@ void qc_clamp_f32__neon(const float *x, float lo, float hi, float *out, size_t n
     qc_clamp_f32__ref(x + i, lo, hi, out + i, n - i);
 }
 
-void qc_max_f32__neon(const float *x, float *inout, size_t n)
+void qc_max_taps_f32__neon(const float *x, const int32_t *tap, int n_taps, float *out, size_t n)
 {
     size_t i = 0;
     for (; i + F32 <= n; i += F32) {
-        vst1q_f32(inout + i, max4(vld1q_f32(x + i), vld1q_f32(inout + i)));
+        float32x4_t most = vld1q_f32(x + i + tap[0]);
+        for (int t = 1; t < n_taps; t++) {
+            most = max4(vld1q_f32(x + i + tap[t]), most);
+        }
+        vst1q_f32(out + i, most);
     }
-    qc_max_f32__ref(x + i, inout + i, n - i);
+    qc_max_taps_f32__ref(x + i, tap, n_taps, out + i, n - i);
 }
 
 void qc_sum_f32__neon(const float *x, float *inout, size_t n)
@@ -150,13 +154,18 @@ void qc_lut_u8__neon(const uint8_t *x, const uint8_t table[256], uint8_t *out, s
     qc_lut_u8__ref(x + i, table, out + i, n - i);
 }
 
-void qc_max_u8__neon(const uint8_t *x, uint8_t *inout, size_t n)
+void qc_max_taps_u8__neon(const uint8_t *x, const int32_t *tap, int n_taps, uint8_t *out,
+                          size_t n)
 {
     size_t i = 0;
     for (; i + 16 <= n; i += 16) {
-        vst1q_u8(inout + i, vmaxq_u8(vld1q_u8(x + i), vld1q_u8(inout + i)));
+        uint8x16_t most = vld1q_u8(x + i + tap[0]);
+        for (int t = 1; t < n_taps; t++) {
+            most = vmaxq_u8(most, vld1q_u8(x + i + tap[t]));
+        }
+        vst1q_u8(out + i, most);
     }
-    qc_max_u8__ref(x + i, inout + i, n - i);
+    qc_max_taps_u8__ref(x + i, tap, n_taps, out + i, n - i);
 }
 
 void qc_sum_u8__neon(const uint8_t *x, int32_t *inout, size_t n)

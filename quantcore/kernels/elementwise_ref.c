@@ -76,17 +76,27 @@ void qc_mul_u8__ref(const uint8_t *a, const uint8_t *b, const struct qc_mul_u8 *
     }
 }
 
-void qc_max_f32__ref(const float *x, float *inout, size_t n)
+void qc_max_taps_f32__ref(const float *x, const int32_t *tap, int n_taps, float *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        inout[i] = x[i] > inout[i] ? x[i] : inout[i];
+        float most = x[tap[0] + (int64_t)i];
+        for (int t = 1; t < n_taps; t++) {
+            float v = x[tap[t] + (int64_t)i];
+            most = v > most ? v : most;
+        }
+        out[i] = most;
     }
 }
 
-void qc_max_u8__ref(const uint8_t *x, uint8_t *inout, size_t n)
+void qc_max_taps_u8__ref(const uint8_t *x, const int32_t *tap, int n_taps, uint8_t *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        inout[i] = x[i] > inout[i] ? x[i] : inout[i];
+        uint8_t most = x[tap[0] + (int64_t)i];
+        for (int t = 1; t < n_taps; t++) {
+            uint8_t v = x[tap[t] + (int64_t)i];
+            most = v > most ? v : most;
+        }
+        out[i] = most;
     }
 }
 

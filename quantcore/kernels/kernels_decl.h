@@ -19,8 +19,8 @@
     qc_lut_u8_fn qc_lut_u8__##isa;                    \
     qc_add_u8_fn qc_add_u8__##isa;                    \
     qc_mul_u8_fn qc_mul_u8__##isa;                    \
-    qc_max_f32_fn qc_max_f32__##isa;                  \
-    qc_max_u8_fn qc_max_u8__##isa;                    \
+    qc_max_taps_f32_fn qc_max_taps_f32__##isa;                  \
+    qc_max_taps_u8_fn qc_max_taps_u8__##isa;                    \
     qc_sum_f32_fn qc_sum_f32__##isa;                  \
     qc_sum_u8_fn qc_sum_u8__##isa;                    \
     qc_minmax_f32_fn qc_minmax_f32__##isa;            \

@@ -160,9 +160,11 @@ struct qc_mul_u8 {
 typedef void qc_mul_u8_fn(const uint8_t *a, const uint8_t *b, const struct qc_mul_u8 *p,
                           uint8_t *out, size_t n);
 
-/* out = max(out, x), for max pooling. */
-typedef void qc_max_f32_fn(const float *x, float *inout, size_t n);
-typedef void qc_max_u8_fn(const uint8_t *x, uint8_t *inout, size_t n);
+/* out[i] = max over n_taps >= 1 of x[tap[t] + i], for max pooling; of a NaN the later one is taken. */
+typedef void qc_max_taps_f32_fn(const float *x, const int32_t *tap, int n_taps, float *out,
+                                size_t n);
+typedef void qc_max_taps_u8_fn(const uint8_t *x, const int32_t *tap, int n_taps, uint8_t *out,
+                               size_t n);
 /* inout[i] += x[i], for average pooling. */
 typedef void qc_sum_f32_fn(const float *x, float *inout, size_t n);
 typedef void qc_sum_u8_fn(const uint8_t *x, int32_t *inout, size_t n);
@@ -234,8 +236,8 @@ struct qc_kernels {
     qc_lut_u8_fn *lut_u8;
     qc_add_u8_fn *add_u8;
     qc_mul_u8_fn *mul_u8;
-    qc_max_f32_fn *max_f32;
-    qc_max_u8_fn *max_u8;
+    qc_max_taps_f32_fn *max_taps_f32;
+    qc_max_taps_u8_fn *max_taps_u8;
     qc_sum_f32_fn *sum_f32;
     qc_sum_u8_fn *sum_u8;
     qc_minmax_f32_fn *minmax_f32;

@@ -29,8 +29,8 @@ void qc_table_use(struct qc_kernels *k, enum qc_isa isa)
     k->lut_u8 = qc_lut_u8__neon;
     k->add_u8 = qc_add_u8__neon;
     k->mul_u8 = qc_mul_u8__neon;
-    k->max_f32 = qc_max_f32__neon;
-    k->max_u8 = qc_max_u8__neon;
+    k->max_taps_f32 = qc_max_taps_f32__neon;
+    k->max_taps_u8 = qc_max_taps_u8__neon;
     k->sum_f32 = qc_sum_f32__neon;
     k->sum_u8 = qc_sum_u8__neon;
     k->minmax_f32 = qc_minmax_f32__neon;

@@ -50,8 +50,8 @@ static void use_avx2(struct qc_kernels *k)
     k->lut_u8 = qc_lut_u8__avx2;
     k->add_u8 = qc_add_u8__avx2;
     k->mul_u8 = qc_mul_u8__avx2;
-    k->max_f32 = qc_max_f32__avx2;
-    k->max_u8 = qc_max_u8__avx2;
+    k->max_taps_f32 = qc_max_taps_f32__avx2;
+    k->max_taps_u8 = qc_max_taps_u8__avx2;
     k->sum_f32 = qc_sum_f32__avx2;
     k->sum_u8 = qc_sum_u8__avx2;
     k->minmax_f32 = qc_minmax_f32__avx2;
@@ -88,8 +88,8 @@ static void use_avx512(struct qc_kernels *k)
     k->lut_u8 = qc_lut_u8__avx512;
     k->add_u8 = qc_add_u8__avx512;
     k->mul_u8 = qc_mul_u8__avx512;
-    k->max_f32 = qc_max_f32__avx512;
-    k->max_u8 = qc_max_u8__avx512;
+    k->max_taps_f32 = qc_max_taps_f32__avx512;
+    k->max_taps_u8 = qc_max_taps_u8__avx512;
     k->sum_f32 = qc_sum_f32__avx512;
     k->sum_u8 = qc_sum_u8__avx512;
     k->minmax_f32 = qc_minmax_f32__avx512;

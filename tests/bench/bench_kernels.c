@@ -163,9 +163,9 @@ static void run_add_f32(const struct qc_kernels *k)
     k->add_f32(fa, fb, f32_out, N);
 }
 
-static void run_max_u8(const struct qc_kernels *k)
+static void run_max_taps_u8(const struct qc_kernels *k)
 {
-    k->max_u8(ua, u8_out, N);
+    k->max_taps_u8(u8_in, taps, TAPS, u8_out, CHANNELS);
 }
 
 static void run_minmax(const struct qc_kernels *k)
@@ -250,7 +250,7 @@ static void report_others(const struct qc_kernels *k)
                    {"add_u8", run_add_u8},
                    {"mul_u8", run_mul_u8},
                    {"add_f32", run_add_f32},
-                   {"max_u8", run_max_u8},
+                   {"max_taps_u8", run_max_taps_u8},
                    {"minmax_f32", run_minmax},
                    {"histogram_f32", run_histogram}};
     double depthwise_ops = 2.0 * TAPS * CHANNELS * 32;

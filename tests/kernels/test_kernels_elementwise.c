@@ -28,11 +28,24 @@ static void prepare(int isa, enum data_kind f32_kind)
     memcpy(ugot, uwant, sizeof(ugot));
 }
 
+enum { MAX_TAPS = 9 };
+
+/* Offsets that stay inside the buffers behind which n elements are read; gives their number. */
+static int make_taps(int32_t tap[MAX_TAPS], size_t n)
+{
+    int n_taps = 1 + (int)(data_next() % MAX_TAPS);
+    for (int t = 0; t < n_taps; t++) {
+        tap[t] = (int32_t)(data_next() % (LONGEST + 1 - n));
+    }
+    return n_taps;
+}
+
 #define SAME_F32(name) data_same_f32(fgot, fwant, SIZE, "%s, n %zu", name, n)
 #define SAME_U8(name) data_same_u8(ugot, uwant, SIZE, "%s, n %zu", name, n)
 
 START_TEST(f32_to_f32__every_length__same_bits_as_ref)
 {
+    int32_t tap[MAX_TAPS];
     for (size_t n = 0; n <= LONGEST; n++) {
         size_t at = GUARD - data_next() % 4;
         enum data_kind kind = n % 3 == 2 ? DATA_SPECIAL : DATA_PLAIN;
@@ -47,9 +60,10 @@ START_TEST(f32_to_f32__every_length__same_bits_as_ref)
         k.add_f32(fgot + at, fb + at, fgot + at, n);
         SAME_F32("add_f32 in place");
         prepare(_i, kind);
-        ref.max_f32(fa + at, fwant + at, n);
-        k.max_f32(fa + at, fgot + at, n);
-        SAME_F32("max_f32");
+        int n_taps = make_taps(tap, n);
+        ref.max_taps_f32(fa + at, tap, n_taps, fwant + at, n);
+        k.max_taps_f32(fa + at, tap, n_taps, fgot + at, n);
+        SAME_F32("max_taps_f32");
         ref.sum_f32(fa + at, fwant + at, n);
         k.sum_f32(fa + at, fgot + at, n);
         SAME_F32("sum_f32");
@@ -138,6 +152,7 @@ START_TEST(u8__every_length__same_bytes_as_ref)
 {
     static int32_t want[SIZE], got[SIZE];
     uint8_t table[256];
+    int32_t tap[MAX_TAPS];
     for (size_t n = 0; n <= LONGEST; n++) {
         size_t at = GUARD - data_next() % 8;
         prepare(_i, DATA_PLAIN);
@@ -148,9 +163,10 @@ START_TEST(u8__every_length__same_bytes_as_ref)
         ref.lut_u8(uwant + at, table, uwant + at, n);
         k.lut_u8(ugot + at, table, ugot + at, n);
         SAME_U8("lut_u8 in place");
-        ref.max_u8(ub + at, uwant + at, n);
-        k.max_u8(ub + at, ugot + at, n);
-        SAME_U8("max_u8");
+        int n_taps = make_taps(tap, n);
+        ref.max_taps_u8(ub + at, tap, n_taps, uwant + at, n);
+        k.max_taps_u8(ub + at, tap, n_taps, ugot + at, n);
+        SAME_U8("max_taps_u8");
         for (size_t i = 0; i < SIZE; i++) {
             want[i] = got[i] = (int32_t)(data_next() % 2000000000) - 1000000000;
         }
@@ -270,8 +286,8 @@ START_TEST(kernels_init__each_isa__no_ref_left)
     ck_assert(k.lut_u8 != ref.lut_u8);
     ck_assert(k.add_u8 != ref.add_u8);
     ck_assert(k.mul_u8 != ref.mul_u8);
-    ck_assert(k.max_f32 != ref.max_f32);
-    ck_assert(k.max_u8 != ref.max_u8);
+    ck_assert(k.max_taps_f32 != ref.max_taps_f32);
+    ck_assert(k.max_taps_u8 != ref.max_taps_u8);
     ck_assert(k.sum_f32 != ref.sum_f32);
     ck_assert(k.sum_u8 != ref.sum_u8);
     ck_assert(k.minmax_f32 != ref.minmax_f32);
