@@ -36,9 +36,11 @@ static const char *check_bias(const struct qc_graph *g, const struct qc_node *n,
     if (b == NULL || b->dtype != QC_F32) {
         return "the bias is no f32 constant";
     }
-    size_t elements = qc_shape_elements(&b->shape);
-    return elements == n_out || elements == 1 ? NULL
-                                              : "the bias is not one value an output channel";
+    const struct qc_shape *s = &b->shape;
+    size_t elements = qc_shape_elements(s);
+    /* [M, 1] of a Gemm is one value a row. */
+    bool fits = elements == n_out && s->rank > 0 && s->dim[s->rank - 1] == (int64_t)n_out;
+    return fits || elements == 1 ? NULL : "the bias is not one value an output channel";
 }
 
 /* NULL when the node fits, else why it does not. */

@@ -177,6 +177,32 @@ START_TEST(quantize_graph__excluded_add__not_taken_for_a_unit)
 }
 END_TEST
 
+/* Four rows and four columns: by the number of its elements alone, a bias of the rows is one of
+ * the columns. */
+START_TEST(plan__gemm_bias_a_row__stays_f32)
+{
+    int x = data("x", -4), y[4];
+    const struct qc_shape shapes[] = {{2, {4, 1}}, {2, {1, 4}}, {1, {4}}, {2, {1, 1}}};
+    int w = constant("w", (struct qc_shape){2, {4, 4}});
+    g->values[x].shape.dim[0] = 4;
+    for (int i = 0; i < 4; i++) {
+        char name[] = {'y', (char)('0' + i), '\0'}, bias[] = {'b', (char)('0' + i), '\0'};
+        const char *own = NULL, *own_bias = NULL;
+        ck_assert_int_eq(qd_arena_string(&arena, name, 2, &own, NULL), QD_OK);
+        ck_assert_int_eq(qd_arena_string(&arena, bias, 2, &own_bias, NULL), QD_OK);
+        y[i] = data(own, -4);
+        g->values[y[i]].shape.dim[0] = 4;
+        node(QC_OP_GEMM, own, y[i], x, w, constant(own_bias, shapes[i]), -1);
+    }
+    io(x, 4, y);
+    struct qc_quantize_plan *plan = plan_of();
+    ck_assert_str_eq(plan->reason[0], "the bias is not one value an output channel");
+    for (int i = 1; i < 4; i++) {
+        ck_assert_msg(plan->integer[i], "%s", plan->reason[i]);
+    }
+}
+END_TEST
+
 START_TEST(plan__unknown_exclusion__names_it)
 {
     build_net();
@@ -366,6 +392,7 @@ Suite *test_quant_graph_suite(void)
     tcase_add_test(c, quantize_graph__means_given__bias_made_and_corrected);
     tcase_add_test(c, quantize_graph__excluded_conv__never_between_dequantize_and_quantize);
     tcase_add_test(c, quantize_graph__excluded_add__not_taken_for_a_unit);
+    tcase_add_test(c, plan__gemm_bias_a_row__stays_f32);
     tcase_add_test(c, plan__unknown_exclusion__names_it);
     tcase_add_test(c, quantize_graph__inner_tensor_is_an_output__keeps_its_name);
     tcase_add_test(c, quantize_graph__x_plus_x__two_dequantize);
