@@ -99,7 +99,8 @@ static void choose_scales(struct qc_quantized_weights *w, const double *lo, cons
     for (int c = 0; c < w->n_scales; c++) {
         largest = fmax(largest, reach(w, lo[c], hi[c]));
     }
-    double least = fmax(0.01 * largest, 8e-5);
+    double floor = largest > 0 ? fmin(8e-5, 0.1 * largest) : 8e-5;
+    double least = fmax(0.01 * largest, floor);
     for (int c = 0; c < w->n_scales; c++) {
         double here = reach(w, lo[c], hi[c]);
         w->n_dead += here < least;

@@ -42,7 +42,8 @@ static inline size_t qc_weights_channel(size_t i, size_t inner, size_t n_channel
 size_t qc_weights_inner(const struct qc_tensor *weights, int axis);
 
 /* axis -1: per tensor. A channel's scale is at least max(0.01 * largest absmax, 8e-5) / 127
- * (asymmetric: largest span, / 255): a dead channel would make its bias billions of steps.
+ * (asymmetric: largest span, / 255): a dead channel would make its bias billions of steps. Where
+ * the largest is small itself, below 8e-4, a tenth of it stands for 8e-5.
  * QD_INVALID names the first value that is not finite; the source must be f32. */
 QD_MUST_CHECK enum qd_code qc_quantize_weights(const struct qc_tensor *weights, int axis,
                                                enum qc_weight_form form, struct qd_arena *arena,

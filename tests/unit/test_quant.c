@@ -71,6 +71,27 @@ START_TEST(quantize_weights__dead_channel__floor)
 }
 END_TEST
 
+/* Inputs of another unit (counts, not shares) make all weights small: none of them is dead. */
+START_TEST(quantize_weights__all_small__own_scales)
+{
+    const float w[6] = {2e-7f, -1e-7f, 1e-6f, 5e-7f, 1e-12f, 0};
+    struct qc_tensor *t = tensor(2, (int64_t[]){3, 2}, w);
+    struct qc_quantized_weights q;
+    for (int form = QC_WEIGHTS_NARROW; form <= QC_WEIGHTS_ASYMMETRIC; form++) {
+        ck_assert_int_eq(qc_quantize_weights(t, 0, form, &arena, &q, NULL), QD_OK);
+        ck_assert_int_eq(q.n_dead, 1);
+        ck_assert_float_le(q.scale[1], 1.01e-6f / 127);
+        for (size_t i = 0; i < 4; i++) {
+            ck_assert_double_eq_tol(qc_quantized_weights_value(&q, i), (double)w[i], 5e-9);
+        }
+    }
+    const float largest[4] = {1e-3f, 1e-6f, 5e-5f, 2e-5f}; /* the floor as it was */
+    t = tensor(2, (int64_t[]){2, 2}, largest);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, QC_WEIGHTS_NARROW, &arena, &q, NULL), QD_OK);
+    ck_assert_float_eq(q.scale[1], (float)(8e-5 / 127));
+}
+END_TEST
+
 START_TEST(quantize_weights__nan__names_the_element)
 {
     const float w[2] = {1, NAN};
@@ -253,6 +274,7 @@ Suite *test_quant_suite(void)
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, quantize_weights__per_channel_and_per_tensor__absmax_is_127);
     tcase_add_test(c, quantize_weights__dead_channel__floor);
+    tcase_add_test(c, quantize_weights__all_small__own_scales);
     tcase_add_test(c, quantize_weights__nan__names_the_element);
     tcase_add_test(c, quantize_weights__asymmetric__every_code_of_the_span);
     tcase_add_test(c,
