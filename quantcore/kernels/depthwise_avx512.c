@@ -18,39 +18,50 @@ static inline void store_f32(float *out, __mmask16 lanes, __m512 y, __m512 lo, _
     _mm512_mask_storeu_ps(out, lanes, _mm512_min_ps(hi, _mm512_max_ps(lo, y)));
 }
 
-#define ACC(r)   __m512 a##r = bias;
-#define POINT(r) const float *x##r = d->in + (i + r) * d->in_step + c;
-#define STEP(r)  a##r = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, x##r + tap), w, a##r);
-#define STORE(r) store_f32(d->out + (i + r) * d->out_step + c, lanes, a##r, lo, hi);
+/* Pixels from i on, channels from c on. */
+typedef void segment_f32_fn(const struct qc_depthwise_f32 *d, int i, int c, __mmask16 lanes);
 
-#define SEGMENT(n)                                                                               \
-    static void segment_f32_##n(const struct qc_depthwise_f32 *d, int i, int c,           \
-                                       __mmask16 lanes)                                          \
-    {                                                                                            \
-        const __m512 bias = _mm512_loadu_ps(d->bias + c);                                        \
-        const __m512 lo = _mm512_set1_ps(d->lo), hi = _mm512_set1_ps(d->hi);                     \
-        const float *weights = d->weights + c;                                                   \
-        ROWS_##n(ACC) ROWS_##n(POINT) for (int t = 0; t < d->n_taps; t++)                        \
-        {                                                                                        \
-            const ptrdiff_t tap = d->tap[t];                                                     \
-            const __m512 w = _mm512_loadu_ps(weights);                                           \
-            weights += d->channels_padded;                                                       \
-            ROWS_##n(STEP)                                                                       \
-        }                                                                                        \
-        ROWS_##n(STORE)                                                                          \
+#define ACC(r)  __m512 a##r = bias;
+/* Three pixels a pointer: the others are one and two steps away, which an address can hold. */
+#define AT(p, r, step) (p[(r) / 3] + (r) % 3 * step)
+#define STEP(r) a##r = _mm512_fmadd_ps(LOAD(AT(x, r, in_step)), w, a##r);
+#define STORE(r) store_f32(AT(y, r, out_step), lanes, a##r, lo, hi);
+
+#define SEGMENT(name, n)                                                                     \
+    static void name##_##n(const struct qc_depthwise_f32 *d, int i, int c, __mmask16 lanes)  \
+    {                                                                                        \
+        const __m512 bias = _mm512_loadu_ps(d->bias + c);                                    \
+        const __m512 lo = _mm512_set1_ps(d->lo), hi = _mm512_set1_ps(d->hi);                 \
+        const float *weights = d->weights + c;                                               \
+        const ptrdiff_t in_step = d->in_step, out_step = d->out_step;                        \
+        const float *in = d->in + i * in_step + c;                                           \
+        ROWS_##n(ACC) for (int t = 0; t < d->n_taps; t++)                                    \
+        {                                                                                    \
+            const float *x0 = in + d->tap[t];                                                \
+            const float *const x[3] = {x0, x0 + 3 * in_step, x0 + 6 * in_step};              \
+            const __m512 w = _mm512_loadu_ps(weights);                                       \
+            weights += d->channels_padded;                                                   \
+            ROWS_##n(STEP)                                                                   \
+        }                                                                                    \
+        float *out = d->out + i * out_step + c;                                              \
+        float *const y[3] = {out, out + 3 * out_step, out + 6 * out_step};                   \
+        ROWS_##n(STORE)                                                                      \
     }
+#define SEGMENTS(name)                                                          \
+    SEGMENT(name, 1) SEGMENT(name, 2) SEGMENT(name, 3) SEGMENT(name, 4)         \
+    SEGMENT(name, 5) SEGMENT(name, 6) SEGMENT(name, 7) SEGMENT(name, 8)         \
+    static segment_f32_fn *const name[PIXELS] = {name##_1, name##_2, name##_3, name##_4, \
+                                                 name##_5, name##_6, name##_7, name##_8};
 
-SEGMENT(1)
-SEGMENT(2)
-SEGMENT(3)
-SEGMENT(4)
-SEGMENT(5)
-SEGMENT(6)
-SEGMENT(7)
-SEGMENT(8)
+#define LOAD(x) _mm512_loadu_ps(x)
+SEGMENTS(whole_f32)
+#undef LOAD
+#define LOAD(x) _mm512_maskz_loadu_ps(lanes, x)
+SEGMENTS(part_f32)
+#undef LOAD
 
 #undef ACC
-#undef POINT
+#undef AT
 #undef STEP
 #undef STORE
 #undef SEGMENT
@@ -58,17 +69,12 @@ SEGMENT(8)
 /* 14 pixels are two segments of 7, not one of 8 and six of 1. */
 static void one_row_f32(const struct qc_depthwise_f32 *d)
 {
-    static void (*const by_pixels[PIXELS])(const struct qc_depthwise_f32 *, int, int,
-                                           __mmask16) = {
-        segment_f32_1, segment_f32_2, segment_f32_3, segment_f32_4,
-        segment_f32_5, segment_f32_6, segment_f32_7, segment_f32_8,
-    };
     int n = (d->n_pixels + PIXELS - 1) / PIXELS;
     for (int c = 0; c < d->channels; c += LANES) {
         __mmask16 lanes = lanes_of(d->channels - c);
         for (int k = 0; k < n; k++) {
             int first = k * d->n_pixels / n, end = (k + 1) * d->n_pixels / n;
-            by_pixels[end - first - 1](d, first, c, lanes);
+            (d->channels - c >= LANES ? whole_f32 : part_f32)[end - first - 1](d, first, c, lanes);
         }
     }
 }
