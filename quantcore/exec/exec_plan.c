@@ -297,6 +297,14 @@ static enum qc_layout node_layout(const struct plan *p, const struct qc_node *n)
     return nhwc ? QC_NHWC : QC_PLAIN;
 }
 
+/* Quantizing few planes makes pixels of them at once. */
+static bool makes_pixels(const struct plan *p, const struct qc_node *n)
+{
+    int y = n->outputs[0];
+    return n->op == QC_OP_QUANTIZE_LINEAR && y >= 0 && p->wants_nhwc[y] &&
+           p->g->values[y].shape.rank == 4 && p->g->values[y].shape.dim[1] <= 4;
+}
+
 static enum qd_code node_inputs(struct plan *p, const struct qc_node *n, enum qc_layout layout,
                                 int *slots, struct qd_error *err)
 {
@@ -352,6 +360,7 @@ static enum qd_code plan_node(struct plan *p, int index, struct qd_error *err)
     QD_TRY(node_inputs(p, n, layout, inputs, err));
     QD_TRY(add_step(p, n->n_inputs, n->n_outputs, &step, err));
     step->node = index;
+    layout = makes_pixels(p, n) ? QC_NHWC : layout; /* of the output */
     for (int i = 0; i < n->n_inputs; i++) {
         step->inputs[i] = inputs[i];
         if (inputs[i] >= 0) {
@@ -443,14 +452,11 @@ static enum qd_code assign_offsets(struct plan *p, struct qd_error *err)
 
 /* ---- all of it ---- */
 
-/* The layout that a graph input is given in. One that is only quantized stays as it comes, unless
- * it is an image: its bytes are a quarter to rearrange, and in NHWC its padding would lie there as
- * f32 and as u8 at once. */
+/* The layout that a graph input is given in. One that is only quantized stays as it comes: its
+ * bytes are a quarter to rearrange, and in NHWC its padding would lie there as f32 and as u8. */
 static enum qc_layout input_layout(const struct plan *p, int value)
 {
-    const struct qc_shape *shape = &p->g->values[value].shape;
-    bool image = shape->rank == 4 && shape->dim[1] <= 4;
-    bool quantized = !image && !qc_graph_is_output(p->g, value);
+    bool quantized = !qc_graph_is_output(p->g, value);
     for (int i = 0; quantized && i < p->g->n_nodes; i++) {
         const struct qc_node *n = &p->g->nodes[i];
         for (int k = 0; is_executed(n) && k < n->n_inputs; k++) {

@@ -10,6 +10,9 @@ struct quantize {
     int64_t slices, x_step, y_step;
     enum qc_dtype q; /* the integer side */
     int32_t q_min, q_max;
+    /* From planes to pixels: nd is of the first channel, the others lie `plane` elements apart. */
+    int channels;
+    int64_t plane;
 };
 
 struct quantize_run {
@@ -48,6 +51,14 @@ static void quantize_one(const struct qc_nd *nd, const int64_t *off, void *ctx)
             qc_quantize_value(x[i * sx], r->scale, r->zero_point, r->op->q_min, r->op->q_max);
         ((uint8_t *)y)[i * sy] = (uint8_t)q; /* two's complement for s8 */
     }
+}
+
+static void quantize_pixels(const struct qc_nd *nd, const int64_t *off, void *ctx)
+{
+    const struct quantize_run *r = ctx;
+    r->kernels->quantize_pixels_u8((const float *)(const void *)r->x + off[0], r->op->plane,
+                                   r->op->channels, r->scale, r->zero_point,
+                                   (uint8_t *)r->y + off[1], (size_t)nd->dim[nd->rank - 1]);
 }
 
 static void dequantize_one(const struct qc_nd *nd, const int64_t *off, void *ctx)
@@ -94,6 +105,13 @@ static void quantize_run(const struct qc_step *step, const struct qc_view *in,
 {
     (void)scratch;
     run_slices(step, in, out, quantize_one);
+}
+
+static void quantize_pixels_run(const struct qc_step *step, const struct qc_view *in,
+                                const struct qc_view *out, void *scratch)
+{
+    (void)scratch;
+    run_slices(step, in, out, quantize_pixels);
 }
 
 static void dequantize_run(const struct qc_step *step, const struct qc_view *in,
@@ -173,6 +191,21 @@ static enum qd_code prepare_both(const struct qc_prepare *p, enum qc_dtype q,
     return prepare_slices(p, op, err);
 }
 
+/* Take the channels away if planes become pixels of a few of them. */
+static bool take_channels(struct quantize *op)
+{
+    struct qc_nd *nd = &op->nd;
+    int c = nd->rank - 1, w = c - 1;
+    if (op->q != QC_U8 || w < 0 || nd->dim[c] < 2 || nd->dim[c] > 4 || nd->stride[1][c] != 1 ||
+        nd->stride[0][w] != 1 || nd->stride[1][w] != nd->dim[c]) {
+        return false;
+    }
+    op->channels = (int)nd->dim[c];
+    op->plane = nd->stride[0][c];
+    nd->rank--;
+    return true;
+}
+
 enum qd_code qc_prepare_quantize(const struct qc_prepare *p, struct qc_step *step,
                                  struct qd_error *err)
 {
@@ -180,8 +213,9 @@ enum qd_code qc_prepare_quantize(const struct qc_prepare *p, struct qc_step *ste
     if (p->in[0].dtype != QC_F32 || (q != QC_U8 && q != QC_S8)) {
         return qc_prepare_refuse(p, err, "only f32 to u8 or s8 is implemented");
     }
-    step->run = quantize_run;
-    return prepare_both(p, q, step, err);
+    QD_TRY(prepare_both(p, q, step, err));
+    step->run = take_channels(step->params) ? quantize_pixels_run : quantize_run;
+    return QD_OK;
 }
 
 enum qd_code qc_prepare_dequantize(const struct qc_prepare *p, struct qc_step *step,

@@ -41,7 +41,8 @@ typedef enum qd_code qc_prepare_fn(const struct qc_prepare *p, struct qc_step *s
 enum qc_layout_need {
     QC_WANT_PLAIN, /* inputs and outputs row-major */
     QC_WANT_NHWC,  /* data inputs (input 0; all non-constant ones of Concat) and outputs NHWC */
-    QC_WANT_ANY    /* all data inputs and outputs alike, NHWC if input 0 is */
+    QC_WANT_ANY    /* all data inputs and outputs alike, NHWC if input 0 is; but QuantizeLinear makes
+                      NHWC of an image at once */
 };
 
 struct qc_exec_row {

@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "quantcore/kernels/kernels_decl.h"
+#include "quantcore/kernels/kernels_pixels.h"
 
 enum { LANES = 8 };
 
@@ -102,6 +103,30 @@ void qc_quantize_u8__avx2(const float *x, float scale, int32_t zero_point, uint8
         store_u8(out + i, _mm256_add_epi32(q, zp));
     }
     qc_quantize_u8__ref(x + i, scale, zero_point, out + i, n - i);
+}
+
+/* Each store writes a whole vector, of which the next one overwrites what does not count. */
+void qc_quantize_pixels_u8__avx2(const float *x, int64_t plane, int channels, float scale,
+                                 int32_t zero_point, uint8_t *out, size_t n)
+{
+    const __m256 s = _mm256_set1_ps(scale);
+    const __m256 lo = _mm256_set1_ps((float)(0 - zero_point));
+    const __m256 hi = _mm256_set1_ps((float)(255 - zero_point));
+    const __m256i zp = _mm256_set1_epi32(zero_point);
+    const __m128i order = qc_load_pixel_order(channels);
+    const __m256i bytes = _mm256_broadcastsi128_si256(order), words = _mm256_cvtepu8_epi32(order);
+    size_t i = 0, size = (size_t)channels;
+    for (; (n - i) * size >= 32; i += LANES) {
+        __m256i pixels = _mm256_setzero_si256();
+        for (int c = channels - 1; c >= 0; c--) {
+            __m256 v = _mm256_loadu_ps(x + c * plane + i);
+            __m256i q = _mm256_add_epi32(clamp_round(_mm256_div_ps(v, s), lo, hi), zp);
+            pixels = _mm256_or_si256(_mm256_slli_epi32(pixels, 8), q);
+        }
+        pixels = _mm256_shuffle_epi8(pixels, bytes);
+        store_i(out + i * size, _mm256_permutevar8x32_epi32(pixels, words));
+    }
+    qc_quantize_pixels_u8__ref(x + i, plane, channels, scale, zero_point, out + i * size, n - i);
 }
 
 void qc_dequantize_u8__avx2(const uint8_t *q, float scale, int32_t zero_point, float *out,

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "quantcore/kernels/kernels_decl.h"
+#include "quantcore/kernels/kernels_pixels.h"
 
 #define ALL ((__mmask16)0xffff)
 #define INLINE static inline __attribute__((always_inline))
@@ -105,6 +106,36 @@ void qc_quantize_u8__avx512(const float *x, float scale, int32_t zero_point, uin
     EACH_16(n, {
         __m512i q = clamp_round(_mm512_div_ps(load(x + i, lanes), s), lo, hi);
         store_u8(out + i, lanes, _mm512_add_epi32(q, zp));
+    });
+}
+
+/* Where there is room, a store writes a whole vector, of which the next one overwrites what does
+ * not count. */
+void qc_quantize_pixels_u8__avx512(const float *x, int64_t plane, int channels, float scale,
+                                   int32_t zero_point, uint8_t *out, size_t n)
+{
+    const __m512 s = _mm512_set1_ps(scale);
+    const __m512 lo = _mm512_set1_ps((float)(0 - zero_point));
+    const __m512 hi = _mm512_set1_ps((float)(255 - zero_point));
+    const __m512i zp = _mm512_set1_epi32(zero_point);
+    const __m128i order = qc_load_pixel_order(channels);
+    const __m512i bytes = _mm512_broadcast_i32x4(order), words = _mm512_cvtepu8_epi32(order);
+    const size_t size = (size_t)channels;
+    EACH_16(n, {
+        __m512i pixels = _mm512_setzero_si512();
+        for (int c = channels - 1; c >= 0; c--) {
+            __m512 v = load(x + c * plane + i, lanes);
+            __m512i q = _mm512_add_epi32(clamp_round(_mm512_div_ps(v, s), lo, hi), zp);
+            pixels = _mm512_or_si512(_mm512_slli_epi32(pixels, 8), q);
+        }
+        pixels = _mm512_permutexvar_epi32(words, _mm512_shuffle_epi8(pixels, bytes));
+        size_t room = (n - i) * size;
+        if (room >= 64) {
+            _mm512_storeu_si512(out + i * size, pixels);
+        } else {
+            size_t used = room < 16 * size ? room : 16 * size;
+            _mm512_mask_storeu_epi8(out + i * size, (1ULL << used) - 1, pixels);
+        }
     });
 }
 

@@ -55,19 +55,55 @@ void qc_sum_f32__neon(const float *x, float *inout, size_t n)
     qc_sum_f32__ref(x + i, inout + i, n - i);
 }
 
+struct quantizer {
+    float32x4_t scale, lo, hi;
+    int32x4_t zero_point;
+};
+
+static inline struct quantizer quantizer_of(float scale, int32_t zero_point)
+{
+    return (struct quantizer){vdupq_n_f32(scale), vdupq_n_f32((float)(0 - zero_point)),
+                              vdupq_n_f32((float)(255 - zero_point)), vdupq_n_s32(zero_point)};
+}
+
+static inline uint8x8_t quantize8(const struct quantizer *p, const float *x)
+{
+    int32x4_t q0 = clamp_round4(vdivq_f32(vld1q_f32(x), p->scale), p->lo, p->hi);
+    int32x4_t q1 = clamp_round4(vdivq_f32(vld1q_f32(x + 4), p->scale), p->lo, p->hi);
+    return narrow8(vaddq_s32(q0, p->zero_point), vaddq_s32(q1, p->zero_point));
+}
+
 void qc_quantize_u8__neon(const float *x, float scale, int32_t zero_point, uint8_t *out, size_t n)
 {
-    const float32x4_t s = vdupq_n_f32(scale);
-    const float32x4_t lo = vdupq_n_f32((float)(0 - zero_point));
-    const float32x4_t hi = vdupq_n_f32((float)(255 - zero_point));
-    const int32x4_t zp = vdupq_n_s32(zero_point);
+    const struct quantizer p = quantizer_of(scale, zero_point);
     size_t i = 0;
     for (; i + U8 <= n; i += U8) {
-        int32x4_t q0 = clamp_round4(vdivq_f32(vld1q_f32(x + i), s), lo, hi);
-        int32x4_t q1 = clamp_round4(vdivq_f32(vld1q_f32(x + i + 4), s), lo, hi);
-        vst1_u8(out + i, narrow8(vaddq_s32(q0, zp), vaddq_s32(q1, zp)));
+        vst1_u8(out + i, quantize8(&p, x + i));
     }
     qc_quantize_u8__ref(x + i, scale, zero_point, out + i, n - i);
+}
+
+void qc_quantize_pixels_u8__neon(const float *x, int64_t plane, int channels, float scale,
+                                 int32_t zero_point, uint8_t *out, size_t n)
+{
+    const struct quantizer p = quantizer_of(scale, zero_point);
+    const float *a = x, *b = a + plane;
+    size_t i = 0, size = (size_t)channels;
+    for (; i + U8 <= n; i += U8) {
+        uint8x8_t qa = quantize8(&p, a + i), qb = quantize8(&p, b + i);
+        if (channels == 2) {
+            vst2_u8(out + i * size, (uint8x8x2_t){{qa, qb}});
+            continue;
+        }
+        uint8x8_t qc = quantize8(&p, b + plane + i);
+        if (channels == 3) {
+            vst3_u8(out + i * size, (uint8x8x3_t){{qa, qb, qc}});
+        } else {
+            uint8x8_t qd = quantize8(&p, b + 2 * plane + i);
+            vst4_u8(out + i * size, (uint8x8x4_t){{qa, qb, qc, qd}});
+        }
+    }
+    qc_quantize_pixels_u8__ref(x + i, plane, channels, scale, zero_point, out + i * size, n - i);
 }
 
 void qc_dequantize_u8__neon(const uint8_t *q, float scale, int32_t zero_point, float *out,

@@ -34,6 +34,17 @@ void qc_quantize_u8__ref(const float *x, float scale, int32_t zero_point, uint8_
     }
 }
 
+void qc_quantize_pixels_u8__ref(const float *x, int64_t plane, int channels, float scale,
+                                int32_t zero_point, uint8_t *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        for (int c = 0; c < channels; c++) {
+            float v = x[c * plane + (int64_t)i];
+            *out++ = (uint8_t)qc_quantize_value(v, scale, zero_point, 0, 255);
+        }
+    }
+}
+
 void qc_dequantize_u8__ref(const uint8_t *q, float scale, int32_t zero_point, float *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

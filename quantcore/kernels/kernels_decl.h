@@ -15,6 +15,7 @@
     qc_binary_f32_fn qc_mul_f32__##isa;               \
     qc_clamp_f32_fn qc_clamp_f32__##isa;              \
     qc_quantize_u8_fn qc_quantize_u8__##isa;          \
+    qc_quantize_pixels_u8_fn qc_quantize_pixels_u8__##isa; \
     qc_dequantize_u8_fn qc_dequantize_u8__##isa;      \
     qc_lut_u8_fn qc_lut_u8__##isa;                    \
     qc_add_u8_fn qc_add_u8__##isa;                    \

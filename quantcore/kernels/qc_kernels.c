@@ -51,6 +51,7 @@ static void use_ref(struct qc_kernels *k)
         .mul_f32 = qc_mul_f32__ref,
         .clamp_f32 = qc_clamp_f32__ref,
         .quantize_u8 = qc_quantize_u8__ref,
+        .quantize_pixels_u8 = qc_quantize_pixels_u8__ref,
         .dequantize_u8 = qc_dequantize_u8__ref,
         .lut_u8 = qc_lut_u8__ref,
         .add_u8 = qc_add_u8__ref,

@@ -135,6 +135,9 @@ typedef void qc_binary_f32_fn(const float *a, const float *b, float *out, size_t
 typedef void qc_clamp_f32_fn(const float *x, float lo, float hi, float *out, size_t n);
 typedef void qc_quantize_u8_fn(const float *x, float scale, int32_t zero_point, uint8_t *out,
                                size_t n); /* clamp(rne(x / scale) + zp, 0, 255): divides */
+/* The same from 2 to 4 planes into pixels: out[i * channels + c] is of x[c * plane + i]. */
+typedef void qc_quantize_pixels_u8_fn(const float *x, int64_t plane, int channels, float scale,
+                                      int32_t zero_point, uint8_t *out, size_t n);
 typedef void qc_dequantize_u8_fn(const uint8_t *q, float scale, int32_t zero_point, float *out,
                                  size_t n);
 typedef void qc_lut_u8_fn(const uint8_t *x, const uint8_t table[256], uint8_t *out, size_t n);
@@ -232,6 +235,7 @@ struct qc_kernels {
     qc_binary_f32_fn *add_f32, *mul_f32;
     qc_clamp_f32_fn *clamp_f32;
     qc_quantize_u8_fn *quantize_u8;
+    qc_quantize_pixels_u8_fn *quantize_pixels_u8;
     qc_dequantize_u8_fn *dequantize_u8;
     qc_lut_u8_fn *lut_u8;
     qc_add_u8_fn *add_u8;

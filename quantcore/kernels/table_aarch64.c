@@ -25,6 +25,7 @@ void qc_table_use(struct qc_kernels *k, enum qc_isa isa)
     k->mul_f32 = qc_mul_f32__neon;
     k->clamp_f32 = qc_clamp_f32__neon;
     k->quantize_u8 = qc_quantize_u8__neon;
+    k->quantize_pixels_u8 = qc_quantize_pixels_u8__neon;
     k->dequantize_u8 = qc_dequantize_u8__neon;
     k->lut_u8 = qc_lut_u8__neon;
     k->add_u8 = qc_add_u8__neon;

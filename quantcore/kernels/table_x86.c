@@ -46,6 +46,7 @@ static void use_avx2(struct qc_kernels *k)
     k->mul_f32 = qc_mul_f32__avx2;
     k->clamp_f32 = qc_clamp_f32__avx2;
     k->quantize_u8 = qc_quantize_u8__avx2;
+    k->quantize_pixels_u8 = qc_quantize_pixels_u8__avx2;
     k->dequantize_u8 = qc_dequantize_u8__avx2;
     k->lut_u8 = qc_lut_u8__avx2;
     k->add_u8 = qc_add_u8__avx2;
@@ -84,6 +85,7 @@ static void use_avx512(struct qc_kernels *k)
     k->mul_f32 = qc_mul_f32__avx512;
     k->clamp_f32 = qc_clamp_f32__avx512;
     k->quantize_u8 = qc_quantize_u8__avx512;
+    k->quantize_pixels_u8 = qc_quantize_pixels_u8__avx512;
     k->dequantize_u8 = qc_dequantize_u8__avx512;
     k->lut_u8 = qc_lut_u8__avx512;
     k->add_u8 = qc_add_u8__avx512;

@@ -99,6 +99,22 @@ START_TEST(quantize_u8__every_length_ties_and_specials__same_bytes_as_ref)
 }
 END_TEST
 
+START_TEST(quantize_pixels_u8__channels_and_lengths__same_bytes_as_ref)
+{
+    for (size_t n = 0; n <= 49; n++) { /* four planes of them fit */
+        for (int channels = 2; channels <= 4; channels++) {
+            size_t at = GUARD - data_next() % 4;
+            int64_t plane = (int64_t)(n + data_next() % 3);
+            int32_t zp = (int32_t)(data_next() % 256);
+            prepare(_i, n % 2 ? DATA_SPECIAL : DATA_PLAIN);
+            ref.quantize_pixels_u8(fa + at, plane, channels, 0.03f, zp, uwant + at, n);
+            k.quantize_pixels_u8(fa + at, plane, channels, 0.03f, zp, ugot + at, n);
+            SAME_U8("quantize_pixels_u8");
+        }
+    }
+}
+END_TEST
+
 START_TEST(add_u8_mul_u8__every_length_and_ties__same_bytes_as_ref)
 {
     static const struct qc_add_u8 adds[] = {
@@ -282,6 +298,7 @@ START_TEST(kernels_init__each_isa__no_ref_left)
     ck_assert(k.mul_f32 != ref.mul_f32);
     ck_assert(k.clamp_f32 != ref.clamp_f32);
     ck_assert(k.quantize_u8 != ref.quantize_u8);
+    ck_assert(k.quantize_pixels_u8 != ref.quantize_pixels_u8);
     ck_assert(k.dequantize_u8 != ref.dequantize_u8);
     ck_assert(k.lut_u8 != ref.lut_u8);
     ck_assert(k.add_u8 != ref.add_u8);
@@ -306,6 +323,7 @@ Suite *test_kernels_elementwise_suite(void)
     tcase_set_timeout(tc, 60);
     data_against_ref(tc, f32_to_f32__every_length__same_bits_as_ref);
     data_against_ref(tc, quantize_u8__every_length_ties_and_specials__same_bytes_as_ref);
+    data_against_ref(tc, quantize_pixels_u8__channels_and_lengths__same_bytes_as_ref);
     data_against_ref(tc, add_u8_mul_u8__every_length_and_ties__same_bytes_as_ref);
     data_against_ref(tc, add_u8_mul_u8__all_pairs_of_bytes__same_bytes_as_ref);
     data_against_ref(tc, u8__every_length__same_bytes_as_ref);

@@ -166,24 +166,25 @@ START_TEST(qc_exec_build__random_graph__equals_node_by_node)
 END_TEST
 
 /* x -> Q -> DQ -> Conv, and x -> Conv too when it is_read; returns the layout x is given in. */
-static enum qc_layout input_layout(struct fixture *f, bool is_read, float *got)
+static enum qc_layout input_layout(struct fixture *f, int channels, bool is_read, float *got)
 {
     struct qc_kernels kernels;
     struct qc_exec *exec = NULL;
     struct qc_exec_state *state = NULL;
     struct qc_view view;
-    struct qc_shape shape = SHAPE4(1, CHANNELS, SIDE, SIDE);
+    struct qc_shape shape = SHAPE4(2, channels, SIDE, SIDE);
+    struct qc_shape wide = SHAPE4(2, CHANNELS, SIDE, SIDE);
     float scale = 1.0f / 128;
     uint8_t zp = 128;
     int s = constant_new(f, QC_F32, shape_of(0), &scale), z = constant_new(f, QC_U8, shape_of(0), &zp);
     int x = value_new(f, QC_F32, shape), q = value_new(f, QC_U8, shape);
-    int d = value_new(f, QC_F32, shape), y = value_new(f, QC_F32, shape);
-    int w = constant_new(f, QC_F32, SHAPE4(CHANNELS, CHANNELS, 3, 3), NULL), outputs[2] = {y, y};
+    int d = value_new(f, QC_F32, shape), y = value_new(f, QC_F32, wide);
+    int w = constant_new(f, QC_F32, SHAPE4(CHANNELS, channels, 3, 3), NULL), outputs[2] = {y, y};
     NODE(f, QC_OP_QUANTIZE_LINEAR, q, x, s, z);
     NODE(f, QC_OP_DEQUANTIZE_LINEAR, d, q, s, z);
     INTS(f, NODE(f, QC_OP_CONV, y, d, w), "pads", 1, 1, 1, 1);
     if (is_read) {
-        outputs[1] = value_new(f, QC_F32, shape);
+        outputs[1] = value_new(f, QC_F32, wide);
         INTS(f, NODE(f, QC_OP_CONV, outputs[1], x, w), "pads", 1, 1, 1, 1);
     }
     graph_io(f, 1, &x, is_read ? 2 : 1, outputs);
@@ -194,6 +195,8 @@ static enum qc_layout input_layout(struct fixture *f, bool is_read, float *got)
     OK(qc_exec_state_new(exec, &state, &f->err));
     OK(qc_exec_run(exec, state, inputs, NULL, NULL, &f->err));
     qc_exec_output(exec, state, 0, got);
+    ck_assert(qc_exec_view(exec, state, q, &view)); /* few channels become pixels on the way */
+    ck_assert_int_eq(view.layout, is_read || channels <= 4 ? QC_NHWC : QC_PLAIN);
     ck_assert(qc_exec_view(exec, state, x, &view));
     qc_exec_state_free(state);
     return view.layout;
@@ -202,12 +205,12 @@ static enum qc_layout input_layout(struct fixture *f, bool is_read, float *got)
 START_TEST(qc_exec_build__input_that_is_quantized_alone__stays_plain_same_result)
 {
     struct fixture fixture, *f = &fixture;
-    float alone[CHANNELS * SIDE * SIDE], shared[CHANNELS * SIDE * SIDE];
+    float alone[2 * CHANNELS * SIDE * SIDE], shared[2 * CHANNELS * SIDE * SIDE];
     fixture_init(f);
-    ck_assert_int_eq(input_layout(f, false, alone), QC_PLAIN);
+    ck_assert_int_eq(input_layout(f, _i, false, alone), QC_PLAIN);
     fixture_done(f);
     fixture_init(f);
-    ck_assert_int_eq(input_layout(f, true, shared), QC_NHWC);
+    ck_assert_int_eq(input_layout(f, _i, true, shared), QC_NHWC);
     fixture_done(f);
     ck_assert_mem_eq(alone, shared, sizeof(alone));
 }
@@ -383,7 +386,8 @@ Suite *test_exec_plan_suite(void)
     tcase_add_loop_test(c, qc_exec_build__random_graph__reuse_of_memory_changes_nothing, 0, 40);
     tcase_add_loop_test(c, qc_exec_build__random_graph__equals_node_by_node, 0, 40);
     tcase_add_test(c, qc_exec_build__convolution_for_a_concat__is_written_there);
-    tcase_add_test(c, qc_exec_build__input_that_is_quantized_alone__stays_plain_same_result);
+    tcase_add_loop_test(
+        c, qc_exec_build__input_that_is_quantized_alone__stays_plain_same_result, 1, CHANNELS + 1);
     tcase_add_test(c, qc_exec_zero_point__8_bit_value__is_found_through_pools);
     tcase_add_test(c, qc_exec_build__strides_of_65536__one_pixel);
     tcase_add_test(c, qc_view_nhwc_strides__few_channels__stay_together);
