@@ -134,26 +134,27 @@ enum qd_code qc_moments_new(const struct qc_graph *g, const bool *wanted, int n_
 
 /* ---- adding a sample ----------------------------------------------------------------------- */
 
-static float element(const struct qc_view *v, int64_t c, int64_t h, int64_t w)
+static float element(const struct qc_view *v, int64_t image, int64_t c, int64_t h, int64_t w)
 {
     const int64_t *dim = v->shape.dim;
     if (h < 0 || w < 0 || h >= dim[2] || w >= dim[3]) {
         return 0;
     }
     const float *x = v->data;
-    return v->layout == QC_PLAIN ? x[(c * dim[2] + h) * dim[3] + w]
-                                 : x[h * v->row_stride + w * v->pixel_stride + c];
+    return v->layout == QC_PLAIN
+               ? x[((image * dim[1] + c) * dim[2] + h) * dim[3] + w]
+               : x[image * v->image_stride + h * v->row_stride + w * v->pixel_stride + c];
 }
 
-static void conv_column(const struct product *p, const struct qc_view *v, int group, int64_t oh,
-                        int64_t ow, float *column)
+static void conv_column(const struct product *p, const struct qc_view *v, int64_t image, int group,
+                        int64_t oh, int64_t ow, float *column)
 {
     const struct qc_window *win = &p->window;
     int at = 0;
     for (int64_t c = 0; c < p->channels; c++) {
         for (int kh = 0; kh < win->kernel[0]; kh++) {
             for (int kw = 0; kw < win->kernel[1]; kw++) {
-                column[at++] = element(v, group * p->channels + c,
+                column[at++] = element(v, image, group * p->channels + c,
                                        oh * win->stride[0] + kh * win->dilation[0] - win->pad[0],
                                        ow * win->stride[1] + kw * win->dilation[1] - win->pad[1]);
             }
@@ -175,21 +176,28 @@ static void add_column(const float *x, int n, double *lower)
     }
 }
 
-/* Positions of a group in order; returns their number. */
+/* The rows of a MatMul's input that lies as pixels. */
+static uint64_t add_rows(const struct product *p, const struct qc_view *v, float *column,
+                         double *lower)
+{
+    const int64_t *dim = v->shape.dim;
+    int64_t n = dim[0] * dim[1] * dim[2];
+    for (int64_t i = 0; i < n; i++) {
+        for (int w = 0; w < p->n_columns; w++) {
+            column[w] = element(v, i / dim[2] / dim[1], i / dim[2] % dim[1], i % dim[2], w);
+        }
+        add_column(column, p->n_columns, lower);
+    }
+    return (uint64_t)n;
+}
+
+/* Positions of a group in order; returns their number. A sample may be several images inside. */
 static uint64_t add_positions(const struct product *p, const struct qc_view *v, int group,
                               float *column, double *lower)
 {
     uint64_t n = 0;
     if (!p->is_conv && v->layout == QC_NHWC) {
-        for (int64_t c = 0; c < v->shape.dim[1]; c++) {
-            for (int64_t h = 0; h < v->shape.dim[2]; h++, n++) {
-                for (int w = 0; w < p->n_columns; w++) {
-                    column[w] = element(v, c, h, w);
-                }
-                add_column(column, p->n_columns, lower);
-            }
-        }
-        return n;
+        return add_rows(p, v, column, lower);
     }
     if (!p->is_conv) {
         size_t rows = qc_shape_elements(&v->shape) / (size_t)p->n_columns;
@@ -198,10 +206,12 @@ static uint64_t add_positions(const struct product *p, const struct qc_view *v, 
         }
         return rows;
     }
-    for (int64_t oh = 0; oh < p->out[0]; oh++) {
-        for (int64_t ow = 0; ow < p->out[1]; ow++, n++) {
-            conv_column(p, v, group, oh, ow, column);
-            add_column(column, p->n_columns, lower);
+    for (int64_t image = 0; image < v->shape.dim[0]; image++) {
+        for (int64_t oh = 0; oh < p->out[0]; oh++) {
+            for (int64_t ow = 0; ow < p->out[1]; ow++, n++) {
+                conv_column(p, v, image, group, oh, ow, column);
+                add_column(column, p->n_columns, lower);
+            }
         }
     }
     return n;

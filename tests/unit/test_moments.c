@@ -109,6 +109,37 @@ START_TEST(moments__conv_with_groups_pads_strides_dilation__sum_of_products)
 }
 END_TEST
 
+/* The sample as two images of half the channels: both count. */
+START_TEST(moments__conv_of_several_images__all_of_them)
+{
+    struct tg t;
+    struct qc_moment *m = NULL;
+    int n = 0;
+    tg_init(&t);
+    int x = tg_input(&t, "x", 4, -1, CH, HH, WW);
+    int y = tg_node(&t, "images", QC_OP_RESHAPE, 2, x, tg_ints(&t, "s", 4, 2, CH / 2, HH, WW));
+    tg_output(&t, tg_node(&t, "conv", QC_OP_CONV, 2, y,
+                          tg_floats(&t, "w", 0.1f, 0.01f, 4, 3, CH / 2, 1, 1)));
+    tg_bind(&t);
+    run(&t, 1, 0, SAMPLES, &m, &n);
+    ck_assert_int_eq(n, 1);
+    ck_assert_int_eq(m[0].n_columns, CH / 2);
+    ck_assert_uint_eq(m[0].n_positions, SAMPLES * 2 * HH * WW);
+    for (int i = 0; i < CH / 2; i++) {
+        for (int j = 0; j <= i; j++) {
+            double want = 0;
+            for (int k = 0; k < SAMPLES * 2 * HH * WW; k++) {
+                int s = k / (2 * HH * WW), image = k / (HH * WW) % 2, at = k % (HH * WW);
+                want += (double)value(s, (image * CH / 2 + i) * HH * WW + at) *
+                        (double)value(s, (image * CH / 2 + j) * HH * WW + at);
+            }
+            ck_assert_double_eq_tol(entry(&m[0], 0, i, j), want, 1e-9);
+        }
+    }
+    tg_done(&t);
+}
+END_TEST
+
 START_TEST(moments__gemm__sum_of_products)
 {
     struct tg t;
@@ -177,6 +208,7 @@ Suite *test_moments_suite(void)
     Suite *s = suite_create("moments");
     TCase *c = tcase_create("moments");
     tcase_add_test(c, moments__conv_with_groups_pads_strides_dilation__sum_of_products);
+    tcase_add_test(c, moments__conv_of_several_images__all_of_them);
     tcase_add_test(c, moments__gemm__sum_of_products);
     tcase_add_test(c, moments__threads_and_parts__same_bits);
     tcase_add_test(c, moments_bytes__what_new_takes);
