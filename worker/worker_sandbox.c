@@ -123,6 +123,9 @@ static bool enter_seccomp(void)
         REFUSE(SYS_process_vm_readv), REFUSE(SYS_process_vm_writev), REFUSE(SYS_mount),
         REFUSE(SYS_bpf), REFUSE(SYS_perf_event_open), REFUSE(SYS_keyctl), REFUSE(SYS_add_key),
         REFUSE(SYS_unshare), REFUSE(SYS_setns), REFUSE(SYS_io_uring_setup),
+        /* The daemon runs as the same user. abort() and raise() take tgkill. */
+        REFUSE(SYS_kill), REFUSE(SYS_tkill), REFUSE(SYS_rt_sigqueueinfo),
+        REFUSE(SYS_rt_tgsigqueueinfo), REFUSE(SYS_pidfd_send_signal), REFUSE(SYS_pidfd_getfd),
         REFUSE(SYS_userfaultfd), REFUSE(SYS_kexec_load), REFUSE(SYS_init_module),
         RETURN(SECCOMP_RET_ALLOW),
     };

@@ -86,9 +86,9 @@ static void child_sandbox(void)
     write_scratch("allowed", "x");
     snprintf(text, sizeof(text),
              "{\"type\":\"result\",\"passed\":true,\"summary\":{\"landlock\":%d,\"seccomp\":%d,"
-             "\"escaped\":%d,\"socket\":%d,\"core\":%d},\"artifacts\":[]}",
+             "\"escaped\":%d,\"socket\":%d,\"core\":%d,\"signal\":%d},\"artifacts\":[]}",
              level.landlock, level.seccomp, fd >= 0, socket(AF_INET, SOCK_STREAM, 0) >= 0,
-             core.rlim_max != 0);
+             core.rlim_max != 0, kill(getppid(), 0) == 0);
     send_json(text);
 }
 
@@ -482,6 +482,8 @@ START_TEST(sandbox__child__no_network_no_core)
     ck_assert_ptr_nonnull(level);
     ck_assert_int_eq(json_integer_value(json_object_get(level, "core")), 0);
     ck_assert_int_eq(json_integer_value(json_object_get(level, "socket")),
+                     !json_integer_value(json_object_get(level, "seccomp")));
+    ck_assert_int_eq(json_integer_value(json_object_get(level, "signal")),
                      !json_integer_value(json_object_get(level, "seccomp")));
     ck_assert_int_eq(json_integer_value(json_object_get(level, "escaped")),
                      !json_integer_value(json_object_get(level, "landlock")));
