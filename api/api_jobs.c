@@ -191,6 +191,21 @@ static enum qd_code parse_states(const char *text, unsigned *ret, struct qd_erro
     return QD_OK;
 }
 
+/* Any job's id will do, also of one that is deleted. */
+static enum qd_code parse_cursor(const char *text, const char **ret, struct qd_error *err)
+{
+    size_t n = text != NULL ? strlen(text) : STORE_ID_LENGTH;
+    if (n != STORE_ID_LENGTH ||
+        (text != NULL && (strncmp(text, "j_", 2) != 0 ||
+                          strspn(text + 2, "0123456789abcdefghjkmnpqrstvwxyz") != n - 2))) {
+        return qd_fail_on(err, QD_INVALID, "cursor",
+                          "query parameter 'cursor' is '%.100s', not the next_cursor of a page",
+                          text);
+    }
+    *ret = text;
+    return QD_OK;
+}
+
 static enum qd_code parse_filter(struct api_request *request, struct store_job_filter *ret,
                                  struct qd_error *err)
 {
@@ -207,7 +222,7 @@ static enum qd_code parse_filter(struct api_request *request, struct store_job_f
     ret->name = api_request_query(request, "model");
     ret->tag = api_request_query(request, "tag");
     ret->query = api_request_query(request, "q");
-    ret->cursor = api_request_query(request, "cursor");
+    QD_TRY(parse_cursor(api_request_query(request, "cursor"), &ret->cursor, err));
     ret->ascending = sort != NULL && sort[0] == 'c';
     return QD_OK;
 }

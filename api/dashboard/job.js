@@ -101,6 +101,11 @@ function data(summary) {
   return texts.filter((t) => t !== null).join(", ");
 }
 
+// A warning that makes all figures worthless is not folded away.
+function spoilsAll(warning) {
+  return warning.startsWith("preprocessing is") || warning.startsWith("labels are wrong");
+}
+
 function result(job) {
   const summary = job.summary;
   if (!summary) return null;
@@ -110,7 +115,7 @@ function result(job) {
     summary.gate_passed === false ? notice("The job is below its gate: its version is never the latest.", "bad") : null,
     h("p", {class: "note"}, data(summary)),
     warnings.length > 0
-      ? h("details", {class: "warnings", open: warnings.length <= 3},
+      ? h("details", {class: "warnings", open: warnings.length <= 3 || warnings.some(spoilsAll)},
           h("summary", null, `${warnings.length} warning${warnings.length > 1 ? "s" : ""}`),
           h("ul", null, warnings.map((w) => h("li", null, w))))
       : null);

@@ -149,6 +149,12 @@ holds 'the next page' "$work/body" '"version":1,.*"next_cursor":null,"has_more":
 ask "$url/v1/jobs?limit=1&state=succeeded,failed&created_after=2020-01-01T00:00:00%2B02:00"
 holds 'a page of jobs' "$work/body" "\"id\":\"$second\".*\"has_more\":true"
 next=$(sed -nE 's/^Link: <(.*)>; rel="next".*$/\1/p' "$work/head")
+ask "$url/v1/jobs?cursor=abc"
+same 'no cursor' 400 "$status"
+holds 'no cursor: told' "$work/body" "'cursor' is 'abc', not the next_cursor of a page"
+ask "$url/v1/jobs?cursor=j_00000000000000000000000000"
+same 'the cursor of a job that is gone' 200 "$status"
+ask "$url/v1/jobs?limit=1&state=succeeded,failed&created_after=2020-01-01T00:00:00%2B02:00"
 holds 'the link keeps the query' "$work/head" '^Link: </v1/jobs\?limit=1&state=succeeded%2Cfailed&created_after=2020-01-01T00%3A00%3A00%2B02%3A00&cursor=j_'
 ask "$url$next"
 holds 'the link is the next page' "$work/body" '"has_more":false'
