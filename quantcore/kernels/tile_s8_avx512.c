@@ -1,5 +1,6 @@
 /* u8 x s8 convolution tile, AVX-512 VNNI: up to 12 pixels x 32 channels in 24 accumulators, or x 16
- * in 12 when the panel has no more; four input channels a step. vpdpbusd sums in 32 bits without saturation: exact. */
+ * in 12 when the panel has no more; with up to 24 the second half is a ymm register, as in f32.
+ * Four input channels a step. vpdpbusd sums in 32 bits without saturation: exact. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ struct finish {
     bool bare;  /* small, zero point 0, no clamp but 0 and 255: packing alone gives the codes */
 };
 
-static inline void finish_init(struct finish *f, const struct qc_tile_s8 *t)
+TILE_INLINE void finish_init(struct finish *f, const struct qc_tile_s8 *t)
 {
     f->multiplier[0] = _mm512_loadu_ps(t->multiplier);
     f->multiplier[1] = _mm512_loadu_ps(t->multiplier + 16);
@@ -33,14 +34,14 @@ static inline void finish_init(struct finish *f, const struct qc_tile_s8 *t)
 }
 
 /* Beyond 2^31 an f32 would become the smallest integer: multipliers below a half stay away. */
-static inline __m512i to_steps(const struct finish *f, __m512i acc, int half, bool small)
+TILE_INLINE __m512i to_steps(const struct finish *f, __m512i acc, int half, bool small)
 {
     __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), f->multiplier[half]);
     return _mm512_cvtps_epi32(small ? y : _mm512_min_ps(y, f->hi));
 }
 
 /* A row's codes as saturated 16 bits, four channels of v0 and four of v1 in each 128. */
-static inline __m512i requantize(const struct finish *f, __m512i v0, __m512i v1, bool small,
+TILE_INLINE __m512i requantize(const struct finish *f, __m512i v0, __m512i v1, bool small,
                                  bool bare)
 {
     __m512i y =
@@ -48,7 +49,7 @@ static inline __m512i requantize(const struct finish *f, __m512i v0, __m512i v1,
     return bare ? y : _mm512_adds_epi16(y, f->zero_point);
 }
 
-static inline void store_codes(const struct finish *f, uint8_t *out, __m256i codes)
+TILE_INLINE void store_codes(const struct finish *f, uint8_t *out, __m256i codes)
 {
     if (f->lanes == UINT32_MAX) {
         _mm256_storeu_si256((__m256i *)(void *)out, codes);
@@ -59,7 +60,7 @@ static inline void store_codes(const struct finish *f, uint8_t *out, __m256i cod
 
 /* Two rows at once: packing leaves in each 128 bits a dword of v0 and one of v1 of the first row, then
  * of the second; `order` sorts them. */
-static inline void store_u8(const struct qc_tile_s8 *t, const struct finish *f,
+TILE_INLINE void store_u8(const struct qc_tile_s8 *t, const struct finish *f,
                             const __m512i *rows, int n, bool bare)
 {
 #pragma GCC unroll 6
@@ -74,7 +75,7 @@ static inline void store_u8(const struct qc_tile_s8 *t, const struct finish *f,
 }
 
 /* Half a panel: four rows at once, each 16 codes of the result. */
-static inline void store_u8_half(const struct qc_tile_s8 *t, const struct finish *f,
+TILE_INLINE void store_u8_half(const struct qc_tile_s8 *t, const struct finish *f,
                                  const __m512i *rows, int n, bool bare)
 {
 #pragma GCC unroll 3
@@ -96,13 +97,13 @@ static inline void store_u8_half(const struct qc_tile_s8 *t, const struct finish
     }
 }
 
-static inline __m512 dequantize(const struct finish *f, int half, __m512i acc)
+TILE_INLINE __m512 dequantize(const struct finish *f, int half, __m512i acc)
 {
     __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), f->multiplier[half]);
     return _mm512_min_ps(f->hi, _mm512_max_ps(f->lo, y));
 }
 
-static inline void store_f32(const struct qc_tile_s8 *t, const struct finish *f, int r,
+TILE_INLINE void store_f32(const struct qc_tile_s8 *t, const struct finish *f, int r,
                              __m512i v0, __m512i v1)
 {
     float *out = t->out_f32[r];
@@ -112,119 +113,134 @@ static inline void store_f32(const struct qc_tile_s8 *t, const struct finish *f,
     }
 }
 
-static inline __m512i broadcast4(const uint8_t *x)
+TILE_INLINE __m512i broadcast4(const uint8_t *x)
 {
     int32_t four;
     memcpy(&four, x, sizeof(four));
     return _mm512_set1_epi32(four);
 }
 
-#define ACC(r) __m512i a##r = bias0, b##r = bias1;
 #define POINT(r) const uint8_t *x##r = t->row[r];
-#define STEP(r)                                   \
-    {                                             \
-        const __m512i x = broadcast4(x##r + c);                    \
-        a##r = _mm512_dpbusd_epi32(a##r, x, w0);                   \
-        b##r = _mm512_dpbusd_epi32(b##r, x, w1);                   \
-        KEEP_ZMM(a##r)                                             \
-        KEEP_ZMM(b##r)                                             \
-    }
 #define CODES(r)       requantize(&f, a##r, b##r, false, false),
 #define SMALL_CODES(r) requantize(&f, a##r, b##r, true, false),
 #define BARE_CODES(r)  requantize(&f, a##r, b##r, true, true),
-#define STORE(r) store_f32(t, &f, r, a##r, b##r);
+#define STORE(r)       store_f32(t, &f, r, a##r, b##r);
 /* The weights' zero points, once a tile: acc -= zero_point * sum of the row's inputs. */
-#define OFFSET(r)                                                  \
-    {                                                              \
-        const __m512i sum = _mm512_set1_epi32(t->row_sum[r]);      \
-        a##r = _mm512_sub_epi32(a##r, _mm512_mullo_epi32(z0, sum)); \
-        b##r = _mm512_sub_epi32(b##r, _mm512_mullo_epi32(z1, sum)); \
+#define LESS(acc, z, sum) acc = _mm512_sub_epi32(acc, _mm512_mullo_epi32(z, sum));
+
+/* By width: the second half of the bias, the weights and their zero points; a row's accumulators,
+ * offset and step; what is done with all of them. */
+#define BIAS_32    const __m512i bias1 = _mm512_loadu_si512(t->bias + 16);
+#define WEIGHTS_32 const __m512i w1 = _mm512_loadu_si512(w + 64);
+#define ZERO_32    const __m512i z1 = _mm512_loadu_si512(t->w_zero_point + 16);
+#define ACC_32(r)  __m512i a##r = bias0, b##r = bias1;
+#define OFFSET_32(r)                                          \
+    {                                                         \
+        const __m512i sum = _mm512_set1_epi32(t->row_sum[r]); \
+        LESS(a##r, z0, sum)                                   \
+        LESS(b##r, z1, sum)                                   \
+    }
+#define STEP_32(r)                               \
+    {                                            \
+        const __m512i x = broadcast4(x##r + c);  \
+        a##r = _mm512_dpbusd_epi32(a##r, x, w0); \
+        b##r = _mm512_dpbusd_epi32(b##r, x, w1); \
+        KEEP_ZMM(a##r)                           \
+        KEEP_ZMM(b##r)                           \
+    }
+#define FINISH_32(n)                                        \
+    if (t->out_u8 != NULL && f.bare) {                      \
+        const __m512i codes[] = {ROWS_##n(BARE_CODES)};     \
+        store_u8(t, &f, codes, n, true);                    \
+    } else if (t->out_u8 != NULL && f.small) {              \
+        const __m512i codes[] = {ROWS_##n(SMALL_CODES)};    \
+        store_u8(t, &f, codes, n, false);                   \
+    } else if (t->out_u8 != NULL) {                         \
+        const __m512i codes[] = {ROWS_##n(CODES)};          \
+        store_u8(t, &f, codes, n, false);                   \
+    } else {                                                \
+        ROWS_##n(STORE)                                     \
     }
 
-/* A panel of at most 16 channels: no lane of the second half is written. */
-#define HALF_ACC(r) __m512i a##r = bias0;
-#define HALF_STEP(r)                                             \
-    {                                                            \
+#define BIAS_24    const __m256i bias1 = _mm256_loadu_si256((const void *)(t->bias + 16));
+#define WEIGHTS_24 const __m256i w1 = _mm256_loadu_si256((const void *)(w + 64));
+#define ZERO_24    const __m256i z1 = _mm256_loadu_si256((const void *)(t->w_zero_point + 16));
+#define ACC_24(r)         \
+    __m512i a##r = bias0; \
+    __m256i y##r = bias1;
+#define OFFSET_24(r)                                                                      \
+    {                                                                                     \
+        const __m512i sum = _mm512_set1_epi32(t->row_sum[r]);                             \
+        LESS(a##r, z0, sum)                                                               \
+        const __m256i part = _mm256_mullo_epi32(z1, _mm512_castsi512_si256(sum));         \
+        y##r = _mm256_sub_epi32(y##r, part);                                              \
+    }
+#define STEP_24(r)                                                       \
+    {                                                                    \
+        const __m512i x = broadcast4(x##r + c);                          \
+        a##r = _mm512_dpbusd_epi32(a##r, x, w0);                         \
+        y##r = _mm256_dpbusd_epi32(y##r, _mm512_castsi512_si256(x), w1); \
+        KEEP_ZMM(a##r)                                                   \
+        KEEP_ZMM(y##r)                                                   \
+    }
+#define WIDEN(r) const __m512i b##r = _mm512_castsi256_si512(y##r);
+#define FINISH_24(n)  \
+    ROWS_##n(WIDEN)   \
+    FINISH_32(n)
+
+#define BIAS_16
+#define WEIGHTS_16
+#define ZERO_16
+#define ACC_16(r)    __m512i a##r = bias0;
+#define OFFSET_16(r) LESS(a##r, z0, _mm512_set1_epi32(t->row_sum[r]))
+#define STEP_16(r)                                                  \
+    {                                                               \
         a##r = _mm512_dpbusd_epi32(a##r, broadcast4(x##r + c), w0); \
-        KEEP_ZMM(a##r)                                             \
+        KEEP_ZMM(a##r)                                              \
     }
-#define HALF_STEPS(r)       to_steps(&f, a##r, 0, false),
-#define HALF_SMALL_STEPS(r) to_steps(&f, a##r, 0, true),
-#define HALF_STORE(r) store_f32(t, &f, r, a##r, a##r);
-#define HALF_OFFSET(r)                                           \
-    a##r = _mm512_sub_epi32(a##r, _mm512_mullo_epi32(z0, _mm512_set1_epi32(t->row_sum[r])));
+#define STEPS_16(r)       to_steps(&f, a##r, 0, false),
+#define SMALL_STEPS_16(r) to_steps(&f, a##r, 0, true),
+#define STORE_16(r)       store_f32(t, &f, r, a##r, a##r);
+#define FINISH_16(n)                                        \
+    if (t->out_u8 != NULL && f.small) {                     \
+        const __m512i steps[] = {ROWS_##n(SMALL_STEPS_16)}; \
+        store_u8_half(t, &f, steps, n, f.bare);             \
+    } else if (t->out_u8 != NULL) {                         \
+        const __m512i steps[] = {ROWS_##n(STEPS_16)};       \
+        store_u8_half(t, &f, steps, n, false);              \
+    } else {                                                \
+        ROWS_##n(STORE_16)                                  \
+    }
 
-#define TILE(n, KEEP)                                          \
-    static void tile_##n(const struct qc_tile_s8 *t)           \
-    {                                                          \
-        const __m512i bias0 = _mm512_loadu_si512(t->bias);         \
-        const __m512i bias1 = _mm512_loadu_si512(t->bias + 16);    \
-        const int8_t *w = t->weights;                              \
-        const ptrdiff_t channels = t->channels;                    \
-        ROWS_##n(ACC)                                              \
-        if (t->row_sum != NULL) {                                  \
-            const __m512i z0 = _mm512_loadu_si512(t->w_zero_point); \
-            const __m512i z1 = _mm512_loadu_si512(t->w_zero_point + 16); \
-            ROWS_##n(OFFSET)                                       \
-        }                                                          \
-        ROWS_##n(POINT)                                            \
-        for (int tap = 0; tap < t->n_taps; tap++) {                \
-            const ptrdiff_t end = t->tap[tap] + channels;          \
-            for (ptrdiff_t c = t->tap[tap]; c < end; c += 4) {     \
-                const __m512i w0 = _mm512_loadu_si512(w);          \
-                const __m512i w1 = _mm512_loadu_si512(w + 64);     \
-                w += 4 * QC_NR;                                    \
-                ROWS_##n(STEP)                                     \
-                KEEP()                                             \
-            }                                                      \
-        }                                                          \
-        struct finish f;                                           \
-        finish_init(&f, t);                                        \
-        if (t->out_u8 != NULL && f.bare) {                         \
-            const __m512i codes[] = {ROWS_##n(BARE_CODES)};        \
-            store_u8(t, &f, codes, n, true);                       \
-        } else if (t->out_u8 != NULL && f.small) {                 \
-            const __m512i codes[] = {ROWS_##n(SMALL_CODES)};       \
-            store_u8(t, &f, codes, n, false);                      \
-        } else if (t->out_u8 != NULL) {                            \
-            const __m512i codes[] = {ROWS_##n(CODES)};             \
-            store_u8(t, &f, codes, n, false);                             \
-        } else {                                                   \
-            ROWS_##n(STORE)                                        \
-        }                                                          \
-    }                                                          \
-    static void half_##n(const struct qc_tile_s8 *t)           \
-    {                                                          \
-        const __m512i bias0 = _mm512_loadu_si512(t->bias);         \
-        const int8_t *w = t->weights;                              \
-        const ptrdiff_t channels = t->channels;                    \
-        ROWS_##n(HALF_ACC)                                         \
-        if (t->row_sum != NULL) {                                  \
-            const __m512i z0 = _mm512_loadu_si512(t->w_zero_point); \
-            ROWS_##n(HALF_OFFSET)                                  \
-        }                                                          \
-        ROWS_##n(POINT)                                            \
-        for (int tap = 0; tap < t->n_taps; tap++) {                \
-            const ptrdiff_t end = t->tap[tap] + channels;          \
-            for (ptrdiff_t c = t->tap[tap]; c < end; c += 4) {     \
-                const __m512i w0 = _mm512_loadu_si512(w);          \
-                w += 4 * QC_NR;                                    \
-                ROWS_##n(HALF_STEP)                                \
-                KEEP()                                             \
-            }                                                      \
-        }                                                          \
-        struct finish f;                                           \
-        finish_init(&f, t);                                        \
-        if (t->out_u8 != NULL && f.small) {                        \
-            const __m512i steps[] = {ROWS_##n(HALF_SMALL_STEPS)};  \
-            store_u8_half(t, &f, steps, n, f.bare);                \
-        } else if (t->out_u8 != NULL) {                            \
-            const __m512i steps[] = {ROWS_##n(HALF_STEPS)};        \
-            store_u8_half(t, &f, steps, n, false);                 \
-        } else {                                                   \
-            ROWS_##n(HALF_STORE)                                   \
-        }                                                          \
+#define TILE_OF(n, width, KEEP)                                      \
+    static void tile_##n##x##width(const struct qc_tile_s8 *t)       \
+    {                                                                \
+        const __m512i bias0 = _mm512_loadu_si512(t->bias);           \
+        const int8_t *w = t->weights;                                \
+        const ptrdiff_t channels = t->channels;                      \
+        BIAS_##width                                                 \
+        ROWS_##n(ACC_##width)                                        \
+        if (t->row_sum != NULL) {                                    \
+            const __m512i z0 = _mm512_loadu_si512(t->w_zero_point);  \
+            ZERO_##width                                             \
+            ROWS_##n(OFFSET_##width)                                 \
+        }                                                            \
+        ROWS_##n(POINT)                                              \
+        for (int tap = 0; tap < t->n_taps; tap++) {                  \
+            const ptrdiff_t end = t->tap[tap] + channels;            \
+            for (ptrdiff_t c = t->tap[tap]; c < end; c += 4) {       \
+                const __m512i w0 = _mm512_loadu_si512(w);            \
+                WEIGHTS_##width                                      \
+                w += 4 * QC_NR;                                      \
+                ROWS_##n(STEP_##width)                               \
+                KEEP()                                               \
+            }                                                        \
+        }                                                            \
+        struct finish f;                                             \
+        finish_init(&f, t);                                          \
+        FINISH_##width(n)                                            \
     }
+#define TILE(n, KEEP) TILE_OF(n, 32, KEEP) TILE_OF(n, 24, KEEP) TILE_OF(n, 16, KEEP)
 
 TILE(1, KEEP_NOTHING)
 TILE(2, KEEP_NOTHING)
@@ -239,12 +255,14 @@ TILE(10, KEEP_NOTHING)
 TILE(11, KEEP_NOTHING)
 TILE(12, KEEP_POINTERS)
 
+#define ALL_ROWS(width)                                                                    \
+    {tile_1x##width, tile_2x##width, tile_3x##width, tile_4x##width,  tile_5x##width,      \
+     tile_6x##width, tile_7x##width, tile_8x##width, tile_9x##width,  tile_10x##width,     \
+     tile_11x##width, tile_12x##width}
+
 void qc_tile_s8__avx512(const struct qc_tile_s8 *t)
 {
-    static qc_tile_s8_fn *const by_rows[2][QC_MAX_ROWS] = {
-        {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6, tile_7, tile_8, tile_9, tile_10, tile_11,
-         tile_12},
-        {half_1, half_2, half_3, half_4, half_5, half_6, half_7, half_8, half_9, half_10, half_11,
-         half_12}};
-    by_rows[t->n_out <= 16][t->n_rows - 1](t);
+    static qc_tile_s8_fn *const tiles[3][QC_MAX_ROWS] = {ALL_ROWS(32), ALL_ROWS(24),
+                                                         ALL_ROWS(16)};
+    tiles[t->n_out <= 16 ? 2 : t->n_out <= 24][t->n_rows - 1](t);
 }
