@@ -72,9 +72,10 @@ static void one_row_f32(const struct qc_depthwise_f32 *d)
     int n = (d->n_pixels + PIXELS - 1) / PIXELS;
     for (int c = 0; c < d->channels; c += LANES) {
         __mmask16 lanes = lanes_of(d->channels - c);
+        segment_f32_fn *const *by_pixels = d->channels - c >= LANES ? whole_f32 : part_f32;
         for (int k = 0; k < n; k++) {
             int first = k * d->n_pixels / n, end = (k + 1) * d->n_pixels / n;
-            (d->channels - c >= LANES ? whole_f32 : part_f32)[end - first - 1](d, first, c, lanes);
+            by_pixels[end - first - 1](d, first, c, lanes);
         }
     }
 }
