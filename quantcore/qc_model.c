@@ -41,7 +41,7 @@ enum qd_code qc_model_load_int8(struct qd_bytes model, const struct qc_kernels *
 {
     struct qc_graph *g = NULL;
     struct qc_int_counts counts;
-    struct qc_exec_options options = {.kernels = kernels, .keep = NULL};
+    struct qc_exec_options options = {.kernels = kernels, .borrow_inputs = true};
     QD_TRY(qc_model_load(model, arena, &g, err));
     if (codes != NULL) {
         QD_TRY(qc_verify_find_codes(g, codes, err));

@@ -20,7 +20,7 @@ enum qd_code qc_exec_build(const struct qc_graph *g, const struct qc_exec_option
     e->graph = g;
     e->kernels = *options->kernels;
     e->n_values = g->n_values;
-    QD_TRY(qc_exec_plan(e, options->keep, arena, err));
+    QD_TRY(qc_exec_plan(e, options, arena, err));
     *ret = e;
     return QD_OK;
 }
@@ -116,6 +116,19 @@ static void run_step(const struct qc_exec *e, struct qc_exec_state *s)
     s->next++;
 }
 
+/* The steps that read it are the first ones. */
+static void borrow(const struct qc_exec *e, struct qc_exec_state *s, int slot, const void *data)
+{
+    s->views[slot].data = (void *)(uintptr_t)data; /* nothing writes there */
+    for (int i = 0; i <= e->slots[slot].last && i < e->n_steps; i++) {
+        for (int k = 0; k < e->steps[i].n_inputs; k++) {
+            if (e->steps[i].inputs[k] == slot) {
+                s->args[e->first_arg[i] + k].data = s->views[slot].data;
+            }
+        }
+    }
+}
+
 enum qd_code qc_exec_begin(const struct qc_exec *exec, struct qc_exec_state *state,
                            const void *const *inputs, struct qd_error *err)
 {
@@ -124,6 +137,10 @@ enum qd_code qc_exec_begin(const struct qc_exec *exec, struct qc_exec_state *sta
         int slot = exec->home[g->inputs[i].value];
         if (inputs[i] == NULL) {
             return qd_fail(err, QD_INVALID, "input %d of %d is missing", i, g->n_inputs);
+        }
+        if (exec->slots[slot].borrowed) {
+            borrow(exec, state, slot, inputs[i]);
+            continue;
         }
         qc_view_from_dense(&state->views[slot], inputs[i]);
         fill_border(exec, state, slot);

@@ -37,6 +37,9 @@ struct qc_exec_options {
     const struct qc_kernels *kernels;
     /* Keep the value alive until the end of the run (verification reads it): may be NULL. */
     const bool *keep; /* [n_values] */
+    /* Read inputs that are only quantized where the caller has them, until the run ends: no
+     * observer may overwrite them. */
+    bool borrow_inputs;
 };
 
 /* The graph must be linked and inferred and must outlive the program. QD_UNSUPPORTED names node

@@ -452,9 +452,9 @@ static enum qd_code assign_offsets(struct plan *p, struct qd_error *err)
 
 /* ---- all of it ---- */
 
-/* The layout that a graph input is given in. One that is only quantized stays as it comes: its
- * bytes are a quarter to rearrange, and in NHWC its padding would lie there as f32 and as u8. */
-static enum qc_layout input_layout(const struct plan *p, int value)
+/* A graph input that is only quantized stays as it comes: its bytes are a quarter to rearrange, and
+ * in NHWC its padding would lie there as f32 and as u8. */
+static bool is_only_quantized(const struct plan *p, int value)
 {
     bool quantized = !qc_graph_is_output(p->g, value);
     for (int i = 0; quantized && i < p->g->n_nodes; i++) {
@@ -463,7 +463,21 @@ static enum qc_layout input_layout(const struct plan *p, int value)
             quantized = quantized && (n->inputs[k] != value || n->op == QC_OP_QUANTIZE_LINEAR);
         }
     }
-    return p->wants_nhwc[value] && !quantized ? QC_NHWC : QC_PLAIN;
+    return quantized;
+}
+
+static enum qd_code plan_input(struct plan *p, int value, const struct qc_exec_options *options,
+                               struct qd_error *err)
+{
+    int slot;
+    bool plain = is_only_quantized(p, value);
+    enum qc_layout layout = p->wants_nhwc[value] && !plain ? QC_NHWC : QC_PLAIN;
+    QD_TRY(add_slot(p, value, layout, -1, &slot, err));
+    if (plain && options->borrow_inputs && (options->keep == NULL || !options->keep[value])) {
+        p->exec->slots[slot].borrowed = true;
+        p->exec->slots[slot].size = 0;
+    }
+    return QD_OK;
 }
 
 static enum qd_code plan_arrays(struct plan *p, struct qd_error *err)
@@ -502,20 +516,19 @@ static void keep_alive(struct plan *p, const bool *keep)
     }
 }
 
-enum qd_code qc_exec_plan(struct qc_exec *exec, const bool *keep, struct qd_arena *arena,
-                          struct qd_error *err)
+enum qd_code qc_exec_plan(struct qc_exec *exec, const struct qc_exec_options *options,
+                          struct qd_arena *arena, struct qd_error *err)
 {
+    const bool *keep = options->keep;
     const struct qc_graph *g = exec->graph;
     struct plan p = {.exec = exec, .g = g, .arena = arena};
-    int slot;
     QD_TRY(plan_arrays(&p, err));
     for (int i = g->n_nodes - 1; i >= 0; i--) {
         want_inputs(&p, &g->nodes[i]);
     }
     find_parts(&p, keep);
     for (int i = 0; i < g->n_inputs; i++) {
-        int v = g->inputs[i].value;
-        QD_TRY(add_slot(&p, v, input_layout(&p, v), -1, &slot, err));
+        QD_TRY(plan_input(&p, g->inputs[i].value, options, err));
     }
     for (int i = 0; i < g->n_nodes; i++) {
         if (is_executed(&g->nodes[i])) {

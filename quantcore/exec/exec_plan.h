@@ -8,6 +8,7 @@
 struct qc_slot {
     int value;
     struct qc_view view; /* data: constants only */
+    bool borrowed;     /* an input that is read where the caller has it; size is 0 */
     bool bordered;
     int border[4];     /* top, left, bottom, right */
     int zero;          /* what the border holds (8-bit: the zero point) */
@@ -34,7 +35,8 @@ struct qc_exec {
 };
 
 /* Slots and steps with final strides; then offsets. */
-QD_MUST_CHECK enum qd_code qc_exec_plan(struct qc_exec *exec, const bool *keep,
+QD_MUST_CHECK enum qd_code qc_exec_plan(struct qc_exec *exec,
+                                        const struct qc_exec_options *options,
                                         struct qd_arena *arena, struct qd_error *err);
 
 #endif

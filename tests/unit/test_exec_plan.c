@@ -216,6 +216,46 @@ START_TEST(qc_exec_build__input_that_is_quantized_alone__stays_plain_same_result
 }
 END_TEST
 
+/* x -> Q -> y: no room for x, and each run reads what it is given. */
+START_TEST(qc_exec_run__input_that_is_borrowed__is_read_where_it_lies)
+{
+    struct fixture fixture, *f = &fixture;
+    struct qc_kernels kernels;
+    struct qc_exec *exec = NULL;
+    struct qc_exec_state *state = NULL;
+    struct qc_view view;
+    struct qc_shape shape = SHAPE4(1, 3, SIDE, SIDE);
+    float scale = 1.0f / 128;
+    uint8_t zp = 128, got[2][3 * SIDE * SIDE], want[3 * SIDE * SIDE];
+    fixture_init(f);
+    int s = constant_new(f, QC_F32, shape_of(0), &scale), z = constant_new(f, QC_U8, shape_of(0), &zp);
+    int x = value_new(f, QC_F32, shape), y = value_new(f, QC_U8, shape);
+    NODE(f, QC_OP_QUANTIZE_LINEAR, y, x, s, z);
+    graph_io(f, 1, &x, 1, &y);
+    qc_kernels_init(&kernels, qc_isa_detect());
+    size_t size[2];
+    for (int borrowed = 0; borrowed < 2; borrowed++) {
+        f->random = 1;
+        struct qc_exec_options options = {.kernels = &kernels, .borrow_inputs = borrowed == 1};
+        OK(qc_exec_build(f->g, &options, &f->arena, &exec, &f->err));
+        OK(qc_exec_state_new(exec, &state, &f->err));
+        size[borrowed] = qc_exec_buffer_size(exec);
+        for (int run = 0; run < 2; run++) {
+            const void *inputs[1] = {tensor_new(f, QC_F32, shape, NULL)->data};
+            OK(qc_exec_run(exec, state, inputs, NULL, NULL, &f->err));
+            qc_exec_output(exec, state, 0, borrowed == 1 ? want : got[run]);
+            ck_assert(qc_exec_view(exec, state, x, &view));
+            ck_assert((view.data == inputs[0]) == (borrowed == 1));
+            ck_assert(borrowed == 0 || memcmp(want, got[run], sizeof(want)) == 0);
+        }
+        qc_exec_state_free(state);
+    }
+    ck_assert_mem_ne(got[0], got[1], sizeof(want));
+    ck_assert_uint_lt(size[1], size[0]);
+    fixture_done(f);
+}
+END_TEST
+
 START_TEST(qc_exec_build__hostile_pads__are_refused)
 {
     static const int64_t pads[][4] = {
@@ -386,6 +426,7 @@ Suite *test_exec_plan_suite(void)
     tcase_add_loop_test(c, qc_exec_build__random_graph__reuse_of_memory_changes_nothing, 0, 40);
     tcase_add_loop_test(c, qc_exec_build__random_graph__equals_node_by_node, 0, 40);
     tcase_add_test(c, qc_exec_build__convolution_for_a_concat__is_written_there);
+    tcase_add_test(c, qc_exec_run__input_that_is_borrowed__is_read_where_it_lies);
     tcase_add_loop_test(
         c, qc_exec_build__input_that_is_quantized_alone__stays_plain_same_result, 1, CHANNELS + 1);
     tcase_add_test(c, qc_exec_zero_point__8_bit_value__is_found_through_pools);
