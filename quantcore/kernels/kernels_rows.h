@@ -54,6 +54,17 @@ static inline void each_row_s8(const struct qc_depthwise_s8 *d, qc_depthwise_s8_
     __asm__ volatile("" ::"r"(x0), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5), "r"(x6),      \
                      "r"(x7), "r"(x8), "r"(x9), "r"(x10), "r"(x11));
 
+/* TILE(rows, KEEP) for every number of rows; the table of those of one width. */
+#define EACH_TILE(TILE)                                                                   \
+    TILE(1, KEEP_NOTHING) TILE(2, KEEP_NOTHING) TILE(3, KEEP_NOTHING) TILE(4, KEEP_NOTHING) \
+    TILE(5, KEEP_NOTHING) TILE(6, KEEP_NOTHING) TILE(7, KEEP_NOTHING) TILE(8, KEEP_NOTHING) \
+    TILE(9, KEEP_NOTHING) TILE(10, KEEP_NOTHING) TILE(11, KEEP_NOTHING)                     \
+    TILE(12, KEEP_POINTERS)
+#define TILES_OF(width)                                                              \
+    {tile_1x##width, tile_2x##width, tile_3x##width, tile_4x##width,  tile_5x##width, \
+     tile_6x##width, tile_7x##width, tile_8x##width, tile_9x##width,  tile_10x##width, \
+     tile_11x##width, tile_12x##width}
+
 /* No load moves across: where the weights of later steps are loaded first, gcc 12 for aarch64 runs
  * out of registers. */
 #define KEEP_LOADS() __asm__ volatile("" ::: "memory");

@@ -91,27 +91,11 @@ TILE_INLINE void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
     }
 #define TILE(n, KEEP) TILE_OF(n, 32, KEEP) TILE_OF(n, 24, KEEP) TILE_OF(n, 16, KEEP)
 
-TILE(1, KEEP_NOTHING)
-TILE(2, KEEP_NOTHING)
-TILE(3, KEEP_NOTHING)
-TILE(4, KEEP_NOTHING)
-TILE(5, KEEP_NOTHING)
-TILE(6, KEEP_NOTHING)
-TILE(7, KEEP_NOTHING)
-TILE(8, KEEP_NOTHING)
-TILE(9, KEEP_NOTHING)
-TILE(10, KEEP_NOTHING)
-TILE(11, KEEP_NOTHING)
-TILE(12, KEEP_POINTERS)
-
-#define ALL_ROWS(width)                                                                    \
-    {tile_1x##width, tile_2x##width, tile_3x##width, tile_4x##width,  tile_5x##width,      \
-     tile_6x##width, tile_7x##width, tile_8x##width, tile_9x##width,  tile_10x##width,     \
-     tile_11x##width, tile_12x##width}
+EACH_TILE(TILE)
 
 void qc_tile_f32__avx512(const struct qc_tile_f32 *t)
 {
-    static qc_tile_f32_fn *const tiles[3][QC_MAX_ROWS] = {ALL_ROWS(32), ALL_ROWS(24),
-                                                          ALL_ROWS(16)};
+    static qc_tile_f32_fn *const tiles[3][QC_MAX_ROWS] = {TILES_OF(32), TILES_OF(24),
+                                                          TILES_OF(16)};
     tiles[t->n_out <= 16 ? 2 : t->n_out <= 24][t->n_rows - 1](t);
 }

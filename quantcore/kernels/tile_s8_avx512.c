@@ -58,8 +58,8 @@ TILE_INLINE void store_codes(const struct finish *f, uint8_t *out, __m256i codes
     }
 }
 
-/* Two rows at once: packing leaves in each 128 bits a dword of v0 and one of v1 of the first row, then
- * of the second; `order` sorts them. */
+/* Two rows at once: packing leaves in each 128 bits a dword of v0 and one of v1 of the first row,
+ * then of the second; `order` sorts them. */
 TILE_INLINE void store_u8(const struct qc_tile_s8 *t, const struct finish *f,
                             const __m512i *rows, int n, bool bare)
 {
@@ -242,27 +242,11 @@ TILE_INLINE __m512i broadcast4(const uint8_t *x)
     }
 #define TILE(n, KEEP) TILE_OF(n, 32, KEEP) TILE_OF(n, 24, KEEP) TILE_OF(n, 16, KEEP)
 
-TILE(1, KEEP_NOTHING)
-TILE(2, KEEP_NOTHING)
-TILE(3, KEEP_NOTHING)
-TILE(4, KEEP_NOTHING)
-TILE(5, KEEP_NOTHING)
-TILE(6, KEEP_NOTHING)
-TILE(7, KEEP_NOTHING)
-TILE(8, KEEP_NOTHING)
-TILE(9, KEEP_NOTHING)
-TILE(10, KEEP_NOTHING)
-TILE(11, KEEP_NOTHING)
-TILE(12, KEEP_POINTERS)
-
-#define ALL_ROWS(width)                                                                    \
-    {tile_1x##width, tile_2x##width, tile_3x##width, tile_4x##width,  tile_5x##width,      \
-     tile_6x##width, tile_7x##width, tile_8x##width, tile_9x##width,  tile_10x##width,     \
-     tile_11x##width, tile_12x##width}
+EACH_TILE(TILE)
 
 void qc_tile_s8__avx512(const struct qc_tile_s8 *t)
 {
-    static qc_tile_s8_fn *const tiles[3][QC_MAX_ROWS] = {ALL_ROWS(32), ALL_ROWS(24),
-                                                         ALL_ROWS(16)};
+    static qc_tile_s8_fn *const tiles[3][QC_MAX_ROWS] = {TILES_OF(32), TILES_OF(24),
+                                                         TILES_OF(16)};
     tiles[t->n_out <= 16 ? 2 : t->n_out <= 24][t->n_rows - 1](t);
 }
