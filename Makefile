@@ -117,6 +117,7 @@ check: $(BUILD)/run_tests $(BUILD)/quantd $(BUILD)/bench_kernels replay  ## ever
 	timeout 120 tests/integration/test_refusals.sh $(BUILD)/quantd
 	timeout 120 tests/integration/test_modes.sh $(BUILD)/quantd
 	timeout 120 tests/integration/test_requantize.sh $(BUILD)/quantd
+	timeout 120 tests/integration/test_external.sh $(BUILD)/quantd
 	timeout 120 tests/integration/test_kill.sh $(BUILD)/quantd
 	timeout 120 tests/integration/test_events.sh $(BUILD)/quantd
 	timeout 300 tests/integration/test_jobs.sh $(BUILD)/quantd

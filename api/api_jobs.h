@@ -10,7 +10,7 @@
 /* body_max: bytes of one submission; taken when it is called first. */
 struct api_route_table api_jobs_routes(uint64_t body_max);
 
-/* POST /v1/jobs, in api_submit.c: multipart parts config, model, calibration,
+/* POST /v1/jobs, in api_submit.c: multipart parts config, model, model.data, calibration,
  * validation, labels, table, statistics. The last three become inputs of role validation whose names
  * are "labels/", "table/" and "statistics/" before the file's name (no other input's name holds a
  * slash). */

@@ -6,6 +6,7 @@
 #include "api/api_jobs.h"
 #include "api/api_server.h"
 #include "api/api_upload.h"
+#include "quantcore/quantcore.h"
 #include "worker/worker_spec.h"
 #include "worker/worker_table_read.h"
 
@@ -34,10 +35,30 @@ struct submission {
 
 static const struct api_part_rule base_rules[] = {
     {"config", 1, WORKER_SPEC_MAX_BYTES}, {"model", 1, UINT64_MAX},
+    {"model.data", QC_EXTERNAL_MAX, UINT64_MAX},
     {"calibration", FILES_MAX, UINT64_MAX}, {"validation", FILES_MAX, UINT64_MAX},
     {"labels", 1, UINT64_MAX},
     {"table", 1, WORKER_TABLE_MAX_BYTES}, {"statistics", 1, UINT64_MAX},
 };
+
+/* The model finds its data by the file's name alone. */
+static enum qd_code check_external(const struct submission *s, const struct api_part *part,
+                                   struct qd_error *err)
+{
+    if (part->file_name[0] == '\0') {
+        return qd_fail_on(err, QD_INVALID, "model.data",
+                          "a part 'model.data' has no file name: it must be the location that the "
+                          "model's initializers name");
+    }
+    for (size_t i = 0; i < s->n_inputs; i++) {
+        if (strcmp(s->inputs[i].role, "model.data") == 0 &&
+            strcmp(s->inputs[i].name, part->file_name) == 0) {
+            return qd_fail_on(err, QD_INVALID, "model.data",
+                              "two parts 'model.data' have the file name '%s'", part->file_name);
+        }
+    }
+    return QD_OK;
+}
 
 static enum qd_code begin_part(void *arg, const struct api_part *part, struct qd_error *err)
 {
@@ -50,6 +71,9 @@ static enum qd_code begin_part(void *arg, const struct api_part *part, struct qd
     s->role = folder != NULL ? "validation" : part->rule->name;
     if (strcmp(s->role, "config") == 0) {
         return QD_OK;
+    }
+    if (strcmp(s->role, "model.data") == 0) {
+        QD_TRY(check_external(s, part, err));
     }
     if (s->n_inputs == FILES_MAX) {
         return qd_fail(err, QD_LIMIT_EXCEEDED,

@@ -49,11 +49,11 @@ static enum qd_code read_all(int fd, const char *path, size_t size, struct qd_ar
     return QD_OK;
 }
 
-enum qd_code cmd_read_file(const char *path, struct qd_arena *arena, struct qd_bytes *ret,
-                           struct qd_error *err)
+/* Takes the descriptor. */
+static enum qd_code read_open(int fd, const char *path, struct qd_arena *arena,
+                              struct qd_bytes *ret, struct qd_error *err)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return qd_fail_errno(err, errno, "open '%s'", path);
     }
@@ -68,6 +68,22 @@ enum qd_code cmd_read_file(const char *path, struct qd_arena *arena, struct qd_b
     }
     (void)close(fd);
     return code;
+}
+
+enum qd_code cmd_read_file(const char *path, struct qd_arena *arena, struct qd_bytes *ret,
+                           struct qd_error *err)
+{
+    return read_open(open(path, O_RDONLY | O_CLOEXEC), path, arena, ret, err);
+}
+
+enum qd_code cmd_read_beside(int folder, const char *name, struct qd_arena *arena,
+                             struct qd_bytes *ret, struct qd_error *err)
+{
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 && errno == ELOOP) {
+        return qd_fail(err, QD_INVALID, "'%s' is a symbolic link, which is not followed", name);
+    }
+    return read_open(fd, name, arena, ret, err);
 }
 
 enum qd_code cmd_write_tmp(const char *path, const void *data, size_t size, struct qd_error *err)

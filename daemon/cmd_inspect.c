@@ -41,6 +41,7 @@ int cmd_inspect(int argc, char **argv)
     struct qd_arena arena;
     struct qd_error err = {.code = QD_OK};
     struct qd_bytes model;
+    struct qc_external external;
     struct qc_model_info *info = NULL;
     if (cmd_asks_help(argc, argv)) {
         (void)fputs(usage, stdout);
@@ -51,9 +52,9 @@ int cmd_inspect(int argc, char **argv)
         return CMD_USAGE;
     }
     qd_arena_init(&arena, 0);
-    enum qd_code code = cmd_read_file(argv[0], &arena, &model, &err);
+    enum qd_code code = cmd_read_model(argv[0], &arena, &model, &arena, &external, &err);
     if (code == QD_OK) {
-        code = qc_inspect(model, &arena, &info, &err);
+        code = qc_inspect(model, &external, &arena, &info, &err);
     }
     if (code == QD_OK) {
         print_info(info);

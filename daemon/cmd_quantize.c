@@ -27,6 +27,7 @@ struct quantize {
     struct qd_arena arena, model_arena; /* the model's bytes go as soon as they have been read */
     struct qc_reader *calibration_reader, *validation_reader;
     struct worker_threads *threads;
+    struct qc_external external; /* bytes as the model's */
     struct qd_bytes artifact;
     struct qc_report *report;
     const char *results[MAX_RESULTS]; /* names of the files that are written */
@@ -166,7 +167,7 @@ static enum qd_code open_readers(struct quantize *q, struct qd_bytes model, stru
     struct qd_arena arena;
     struct qc_model_info *info = NULL;
     qd_arena_init(&arena, q->spec.options.memory_limit);
-    enum qd_code code = qc_inspect(model, &arena, &info, err);
+    enum qd_code code = qc_inspect(model, &q->external, &arena, &info, err);
     if (code == QD_OK && q->n_calibration > 0) {
         /* Without others they are of the samples that are held back, too. */
         code = worker_inputs_open(info, &q->spec.preprocess, q->calibration, q->n_calibration,
@@ -220,9 +221,11 @@ static enum qd_code run_pipeline(struct quantize *q, struct qd_error *err)
 {
     struct qc_job job = {.release_model = release_model, .release_ctx = q};
     QD_TRY(load_config(q, err));
-    QD_TRY(cmd_read_file(q->model_path, &q->model_arena, &job.model, err));
+    QD_TRY(cmd_read_model(q->model_path, &q->model_arena, &job.model, &q->arena, &q->external,
+                          err));
     uint8_t sha256[32];
-    cmd_sha256_bytes(job.model.data, job.model.size, sha256);
+    cmd_sha256_model(job.model, &q->external, sha256);
+    job.external = &q->external;
     job.model_sha256 = sha256;
     job.candidates = q->spec.candidates;
     job.n_candidates = q->spec.n_candidates;

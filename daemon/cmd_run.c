@@ -174,10 +174,11 @@ static enum qd_code write_output(struct run *r, struct qd_error *err)
 static enum qd_code run_all(struct run *r, struct qd_error *err)
 {
     struct qd_bytes model;
+    struct qc_external external;
     struct qc_preprocess none = {0};
     struct worker_file file = {r->input, r->input};
-    QD_TRY(cmd_read_file(r->model, &r->arena, &model, err));
-    QD_TRY(qc_runner_new(model, r->engine, r->isa, &r->arena, &r->runner, err));
+    QD_TRY(cmd_read_model(r->model, &r->arena, &model, &r->arena, &external, err));
+    QD_TRY(qc_runner_new(model, &external, r->engine, r->isa, &r->arena, &r->runner, err));
     r->info = qc_runner_info(r->runner);
     QD_TRY(worker_inputs_open(r->info, &none, &file, 1, NULL, &r->reader, err));
     QD_TRY(make_buffers(r, qc_reader_count(r->reader), err));

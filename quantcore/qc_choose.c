@@ -186,7 +186,7 @@ static enum qd_code try_one(struct qc_pipeline *q, struct qc_feed *feed, struct 
     QD_TRY(qc_pipeline_plan(q, err));
     QD_TRY(qc_pipeline_derive(q, err));
     QD_TRY(qc_pipeline_export(q, err));
-    QD_TRY(qc_model_load_int8(q->artifact, &q->kernels, q->arena, &g, &exec, NULL, err));
+    QD_TRY(qc_model_load_int8(q->artifact, NULL, &q->kernels, q->arena, &g, &exec, NULL, err));
     QD_TRY(new_trial(q, feed, &t, err));
     t.exec = exec;
     enum qd_code code = run_feed(q, &t, feed, err);

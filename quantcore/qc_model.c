@@ -9,22 +9,23 @@
 #include "quantcore/passes/pass_import_qdq.h"
 #include "quantcore/passes/pass_simplify.h"
 
-enum qd_code qc_model_load(struct qd_bytes model, struct qd_arena *arena, struct qc_graph **ret,
-                           struct qd_error *err)
+enum qd_code qc_model_load(struct qd_bytes model, const struct qc_external *external,
+                           struct qd_arena *arena, struct qc_graph **ret, struct qd_error *err)
 {
     struct qc_graph *g = NULL;
-    QD_TRY(qc_onnx_import(model, arena, &g, err));
+    QD_TRY(qc_onnx_import(model, external, arena, &g, err));
     QD_TRY(qc_passes_run(g, err));
     *ret = g;
     return QD_OK;
 }
 
-enum qd_code qc_model_load_f32(struct qd_bytes model, struct qd_arena *arena,
-                               struct qc_graph **ret, struct qd_error *err)
+enum qd_code qc_model_load_f32(struct qd_bytes model, const struct qc_external *external,
+                               struct qd_arena *arena, struct qc_graph **ret,
+                               struct qd_error *err)
 {
     struct qc_graph *g = NULL;
     struct qc_import constants;
-    QD_TRY(qc_onnx_import(model, arena, &g, err));
+    QD_TRY(qc_onnx_import(model, external, arena, &g, err));
     if (qc_is_quantized(g)) {
         QD_TRY(qc_pass_simplify(g, err));
         QD_TRY(qc_import_constants(g, &constants, err));
@@ -34,7 +35,8 @@ enum qd_code qc_model_load_f32(struct qd_bytes model, struct qd_arena *arena,
     return QD_OK;
 }
 
-enum qd_code qc_model_load_int8(struct qd_bytes model, const struct qc_kernels *kernels,
+enum qd_code qc_model_load_int8(struct qd_bytes model, const struct qc_external *external,
+                                const struct qc_kernels *kernels,
                                 struct qd_arena *arena, struct qc_graph **ret_graph,
                                 struct qc_exec **ret_exec, struct qc_verify_codes *codes,
                                 struct qd_error *err)
@@ -42,7 +44,7 @@ enum qd_code qc_model_load_int8(struct qd_bytes model, const struct qc_kernels *
     struct qc_graph *g = NULL;
     struct qc_int_counts counts;
     struct qc_exec_options options = {.kernels = kernels, .borrow_inputs = true};
-    QD_TRY(qc_model_load(model, arena, &g, err));
+    QD_TRY(qc_model_load(model, external, arena, &g, err));
     if (codes != NULL) {
         QD_TRY(qc_verify_find_codes(g, codes, err));
     }
@@ -126,14 +128,14 @@ enum qd_code qc_model_info_new(const struct qc_graph *g, struct qd_arena *arena,
     return code;
 }
 
-enum qd_code qc_inspect(struct qd_bytes model, struct qd_arena *arena, struct qc_model_info **ret,
-                        struct qd_error *err)
+enum qd_code qc_inspect(struct qd_bytes model, const struct qc_external *external,
+                        struct qd_arena *arena, struct qc_model_info **ret, struct qd_error *err)
 {
     struct qc_graph *g = NULL;
     struct qc_model_info *info = NULL;
     struct qc_kernels kernels;
     struct qc_exec *exec = NULL;
-    QD_TRY(qc_onnx_import(model, arena, &g, err));
+    QD_TRY(qc_onnx_import(model, external, arena, &g, err));
     int n_stored = g->n_nodes;
     QD_TRY(qc_passes_run(g, err));
     QD_TRY(qc_model_info_new(g, arena, &info, err));
@@ -189,18 +191,20 @@ static enum qd_code check_io(const struct qc_graph *g, struct qd_error *err)
     return QD_OK;
 }
 
-enum qd_code qc_runner_new(struct qd_bytes model, enum qc_engine engine, enum qc_isa isa,
-                           struct qd_arena *arena, struct qc_runner **ret, struct qd_error *err)
+enum qd_code qc_runner_new(struct qd_bytes model, const struct qc_external *external,
+                           enum qc_engine engine, enum qc_isa isa, struct qd_arena *arena,
+                           struct qc_runner **ret, struct qd_error *err)
 {
     struct qc_runner *r = NULL;
     QD_TRY(qd_arena_alloc(arena, sizeof(*r), &r, err));
     QD_TRY(qd_arena_defer(arena, free_runner_state, r, err));
     qc_kernels_init(&r->kernels, isa);
     if (engine == QC_ENGINE_INT8) {
-        QD_TRY(qc_model_load_int8(model, &r->kernels, arena, &r->graph, &r->exec, NULL, err));
+        QD_TRY(qc_model_load_int8(model, external, &r->kernels, arena, &r->graph, &r->exec,
+                                  NULL, err));
     } else {
         struct qc_exec_options options = {.kernels = &r->kernels, .keep = NULL};
-        QD_TRY(qc_model_load_f32(model, arena, &r->graph, err));
+        QD_TRY(qc_model_load_f32(model, external, arena, &r->graph, err));
         QD_TRY(qc_exec_build(r->graph, &options, arena, &r->exec, err));
     }
     QD_TRY(check_io(r->graph, err));

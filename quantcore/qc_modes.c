@@ -142,6 +142,6 @@ enum qd_code qc_mode_load(struct qc_pipeline *p, struct qc_graph **ret_graph,
 {
     struct qc_exec_options options = {.kernels = &p->kernels, .keep = NULL};
     *codes = (struct qc_verify_codes){0, NULL};
-    QD_TRY(qc_model_load_f32(p->artifact, p->arena, ret_graph, err));
+    QD_TRY(qc_model_load_f32(p->artifact, NULL, p->arena, ret_graph, err));
     return qc_exec_build(*ret_graph, &options, p->arena, ret_exec, err);
 }

@@ -50,7 +50,7 @@ static enum qd_code build_f32(struct qc_pipeline *p, struct qd_error *err)
 {
     struct qc_exec_options options = {.kernels = &p->kernels, .keep = NULL};
     QD_TRY(qc_pipeline_begin(p, QC_PHASE_FOLDING, err));
-    QD_TRY(qc_onnx_import(p->job->model, p->arena, &p->graph, err));
+    QD_TRY(qc_onnx_import(p->job->model, p->job->external, p->arena, &p->graph, err));
     QD_TRY(qc_passes_run_import(p->graph, &p->import, err));
     QD_TRY(qc_exec_build(p->graph, &options, p->arena, &p->exec, err));
     size_t n = (size_t)p->job->threads.n_threads;
@@ -164,7 +164,7 @@ static enum qd_code new_verify(struct qc_pipeline *p, struct qd_error *err)
     if (p->options->mode != QC_MODE_STATIC) {
         QD_TRY(qc_mode_load(p, &g, &exec, &codes, err));
     } else {
-        QD_TRY(qc_model_load_int8(p->artifact, &p->kernels, p->arena, &g, &exec, &codes, err));
+        QD_TRY(qc_model_load_int8(p->artifact, NULL, &p->kernels, p->arena, &g, &exec, &codes, err));
     }
     struct qc_verify_options o = {.f32_graph = p->graph,
                                   .f32_exec = p->exec,

@@ -341,6 +341,9 @@ enum qd_code qc_report_fill(struct qc_pipeline *p, struct qd_error *err)
     r->n_imported_tensors = p->import != NULL ? p->import->n_pairs : 0;
     r->n_imported_constants = p->import != NULL ? p->import->n_constants : 0;
     r->size_in = p->job->model.size;
+    for (int i = 0; p->job->external != NULL && i < p->job->external->n; i++) {
+        r->size_in += p->job->external->files[i].bytes.size;
+    }
     r->size_out = p->artifact.size;
     QD_TRY(add_warnings(p, err));
     r->gate_passed = gate_passes(p->options, r);

@@ -10,6 +10,7 @@
 #include "quantcore/calib/calibrator.h" /* enum qc_calibrator and its names */
 #include "quantcore/data/reader.h"
 #include "quantcore/kernels/qc_kernels.h"
+#include "quantcore/onnx/onnx_external.h" /* struct qc_external */
 #include "quantcore/quant/quantize_exclude.h" /* struct qc_exclude */
 #include "quantcore/quant/quantize_table.h"   /* struct qc_table_row */
 
@@ -114,6 +115,8 @@ struct qc_job {
     const struct qc_candidate *candidates; /* borrowed; n_candidates 0: the options alone */
     size_t n_candidates;
     struct qd_bytes model;         /* ONNX bytes, borrowed until release_model or the return */
+    const struct qc_external *external; /* files with its initializers' data, NULL: none; the
+                                      struct is borrowed until the return, the bytes as model's */
     void (*release_model)(void *ctx); /* called once when the bytes have been read: the network
                                          is a copy, so that they need not stay in memory through
                                          the passes; NULL: they stay */
@@ -269,14 +272,16 @@ struct qc_model_info {
     bool is_quantized;             /* carries QuantizeLinear already */
     const char *dump;              /* the folded graph, one line a node */
 };
-QD_MUST_CHECK enum qd_code qc_inspect(struct qd_bytes model, struct qd_arena *arena,
-                                      struct qc_model_info **ret, struct qd_error *err);
+QD_MUST_CHECK enum qd_code qc_inspect(struct qd_bytes model, const struct qc_external *external,
+                                      struct qd_arena *arena, struct qc_model_info **ret,
+                                      struct qd_error *err);
 
 /* Run a network on samples: the f32 engine, or the integer engine for a QDQ model. */
 enum qc_engine { QC_ENGINE_F32, QC_ENGINE_INT8 };
 struct qc_runner; /* in the arena; states are freed with it */
-QD_MUST_CHECK enum qd_code qc_runner_new(struct qd_bytes model, enum qc_engine engine,
-                                         enum qc_isa isa, struct qd_arena *arena,
+QD_MUST_CHECK enum qd_code qc_runner_new(struct qd_bytes model,
+                                         const struct qc_external *external,
+                                         enum qc_engine engine, enum qc_isa isa, struct qd_arena *arena,
                                          struct qc_runner **ret, struct qd_error *err);
 const struct qc_model_info *qc_runner_info(const struct qc_runner *runner);
 /* outputs[i] has room for one sample of output i as f32 (dims after the first). */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "store/store_jobs.h"
+#include "worker/worker_external.h"
 #include "worker/worker_inputs.h"
 #include "worker/worker_progress.h"
 #include "worker/worker_report.h"
@@ -29,6 +30,8 @@ struct child {
     const char *labels;
     struct worker_file table; /* path NULL: none */
     struct qd_bytes model, statistics; /* mapped */
+    struct qc_external external;       /* mapped too */
+    struct worker_external_digest digest[QC_EXTERNAL_MAX];
     uint8_t model_sha256[32];
     bool has_sha256;
     struct worker_spec spec;
@@ -76,6 +79,24 @@ static bool read_sha256(const json_t *input, uint8_t ret[32])
     return good;
 }
 
+static enum qd_code take_external(struct child *c, int fd, const char *name, const json_t *input,
+                                  struct qd_error *err)
+{
+    int n = c->external.n;
+    if (n == QC_EXTERNAL_MAX) {
+        return qd_fail(err, QD_INTERNAL, "the job has more than %d files of external data",
+                       QC_EXTERNAL_MAX);
+    }
+    c->digest[n].name = name;
+    if (!read_sha256(input, c->digest[n].sha256)) {
+        return qd_fail(err, QD_INTERNAL, "the file '%.100s' of the job has no sha256", name);
+    }
+    c->external.files[n].name = name;
+    QD_TRY(map_input(fd, input, &c->external.files[n].bytes, err));
+    c->external.n++;
+    return QD_OK;
+}
+
 static enum qd_code take_input(struct child *c, size_t i, const json_t *input,
                                struct qd_error *err)
 {
@@ -90,6 +111,9 @@ static enum qd_code take_input(struct child *c, size_t i, const json_t *input,
     if (strcmp(role, "model") == 0) {
         c->has_sha256 = read_sha256(input, c->model_sha256);
         return map_input(fd, input, &c->model, err);
+    }
+    if (strcmp(role, "model.data") == 0) {
+        return take_external(c, fd, name, input, err);
     }
     if (strncmp(name, "statistics/", 11) == 0) {
         return map_input(fd, input, &c->statistics, err);
@@ -137,6 +161,7 @@ static enum qd_code take_job(struct child *c, struct qd_error *err)
     if (c->model.data == NULL) {
         return qd_fail(err, QD_INVALID, "the job has no model");
     }
+    worker_external_identify(c->digest, (size_t)c->external.n, c->model_sha256);
     return worker_spec_parse(json_is_object(config) ? config : NULL, &c->spec, err);
 }
 
@@ -177,7 +202,7 @@ static enum qd_code open_readers(struct child *c, struct qd_error *err)
     struct qd_arena arena;
     struct qc_model_info *info = NULL;
     qd_arena_init(&arena, c->spec.options.memory_limit);
-    enum qd_code code = qc_inspect(c->model, &arena, &info, err);
+    enum qd_code code = qc_inspect(c->model, &c->external, &arena, &info, err);
     if (code == QD_OK && c->n_calibration > 0) {
         /* Without others they are of the samples that are held back, too. */
         code = worker_inputs_open(info, &c->spec.preprocess, c->calibration, c->n_calibration,
@@ -195,12 +220,20 @@ static enum qd_code open_readers(struct child *c, struct qd_error *err)
     return code;
 }
 
+static void unmap(struct qd_bytes *bytes)
+{
+    if (bytes->data != NULL) {
+        (void)munmap((void *)(uintptr_t)bytes->data, bytes->size);
+        bytes->data = NULL;
+    }
+}
+
 static void unmap_model(void *ctx)
 {
     struct child *c = ctx;
-    if (c->model.data != NULL) {
-        (void)munmap((void *)(uintptr_t)c->model.data, c->model.size);
-        c->model.data = NULL;
+    unmap(&c->model);
+    for (int i = 0; i < c->external.n; i++) {
+        unmap(&c->external.files[i].bytes);
     }
 }
 
@@ -226,6 +259,7 @@ static enum qd_code run_job(struct child *c, struct qd_error *err)
     int n_threads = (int)json_integer_value(json_object_get(c->job, "threads"));
     QD_TRY(worker_threads_new(n_threads < 1 || check ? 1 : n_threads, &c->threads, err));
     struct qc_job job = {.model = c->model,
+                         .external = &c->external,
                          .release_model = unmap_model,
                          .release_ctx = c,
                          .calibration = c->calibration_reader,

@@ -96,7 +96,7 @@ static enum qd_code import_one(const Onnx__AttributeProto *p, struct qd_arena *a
     case QC_ATTR_STRING:
         return copy_string(arena, &p->s, &a->s, err);
     case QC_ATTR_TENSOR:
-        QD_TRY(qc_onnx_tensor_import(p->t, "tensor of an attribute", arena, &tensor, err));
+        QD_TRY(qc_onnx_tensor_import(p->t, "tensor of an attribute", NULL, arena, &tensor, err));
         a->tensor = tensor;
         return QD_OK;
     case QC_ATTR_FLOATS:

@@ -19,6 +19,7 @@ struct importer {
     struct qd_arena *scratch;     /* gone after the import */
     struct qc_graph *g;
     struct qc_onnx_names values, nodes;
+    struct qc_external_use external;
     const char **node_names;      /* by index in the model */
     size_t *order;                /* indices in the model, in topological order */
     size_t n_order;
@@ -173,10 +174,11 @@ static enum qd_code import_initializers(struct importer *im)
         const char *name;
         int value;
         QD_TRY(define(im, "initializer", t->name, &name));
-        QD_TRY(qc_onnx_tensor_import(t, "initializer", im->arena, &tensor, im->err));
+        QD_TRY(qc_onnx_tensor_import(t, "initializer", &im->external, im->arena, &tensor,
+                                     im->err));
         QD_TRY(qc_graph_add_constant(im->g, name, tensor, &value, im->err));
     }
-    return QD_OK;
+    return qc_onnx_external_check_used(&im->external, im->err);
 }
 
 static enum qd_code import_dim(struct importer *im, const Onnx__TensorShapeProto__Dimension *d,
@@ -555,13 +557,14 @@ static enum qd_code import_graph(struct importer *im)
     return qc_graph_link(im->g, im->err);
 }
 
-enum qd_code qc_onnx_import(struct qd_bytes model, struct qd_arena *arena, struct qc_graph **ret,
-                            struct qd_error *err)
+enum qd_code qc_onnx_import(struct qd_bytes model, const struct qc_external *external,
+                            struct qd_arena *arena, struct qc_graph **ret, struct qd_error *err)
 {
     struct qd_arena scratch;
     struct qc_onnx_pool pool = {.limit = QC_ONNX_POOL_LIMIT(model.size)};
     struct importer im = {.arena = arena, .scratch = &scratch, .err = err,
-                          .values.arena = &scratch, .nodes.arena = &scratch};
+                          .values.arena = &scratch, .nodes.arena = &scratch,
+                          .external.external = external};
     ProtobufCMessage *message;
     qd_arena_init(&scratch, pool.limit);
     enum qd_code code = qc_onnx_scan(model, err);

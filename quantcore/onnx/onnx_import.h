@@ -3,11 +3,13 @@
 #define QC_ONNX_IMPORT_H
 
 #include "quantcore/graph/graph.h"
+#include "quantcore/onnx/onnx_external.h"
 
 #define QC_ONNX_MAX_IO 1024 /* real inputs, and outputs, of a graph */
 
-/* Import a whole model out of untrusted bytes. The graph lives in the arena and borrows nothing
- * of `model`; what unpacking takes is freed before the return.
+/* Import a whole model out of untrusted bytes, with the files that its initializers have their
+ * data in (external may be NULL: a self-contained model). The graph lives in the arena and borrows
+ * nothing of either; what unpacking takes is freed before the return.
  *
  * Kept: names, declared input and output shapes, metadata, opsets of other domains, and fields
  * of the model, the graph and its nodes that quantd does not know. Dropped: value_info (stale
@@ -15,10 +17,12 @@
  * Nodes are sorted when they are not in topological order. Initializers are constants, also
  * when they are listed as inputs. Nodes without a name, or with a name that is taken, get one.
  *
- * QD_INVALID: malformed bytes, undefined inputs, values with two producers, cycles.
+ * QD_INVALID: malformed bytes, undefined inputs, values with two producers, cycles, external data
+ * that are not as onnx_external.h wants them, a file that no initializer names.
  * QD_UNSUPPORTED: operators, domains and opsets outside the table, subgraphs, local functions,
- * sparse initializers, external data. QD_LIMIT_EXCEEDED: see onnx_scan.h, and the arena. */
-QD_MUST_CHECK enum qd_code qc_onnx_import(struct qd_bytes model, struct qd_arena *arena,
-                                          struct qc_graph **ret, struct qd_error *err);
+ * sparse initializers, external data of attributes. QD_LIMIT_EXCEEDED: see onnx_scan.h, and the arena. */
+QD_MUST_CHECK enum qd_code qc_onnx_import(struct qd_bytes model,
+                                          const struct qc_external *external,
+                                          struct qd_arena *arena, struct qc_graph **ret, struct qd_error *err);
 
 #endif

@@ -63,25 +63,17 @@ int32_t qc_onnx_data_type(enum qc_dtype dtype)
 struct import {
     const Onnx__TensorProto *proto;
     const char *what, *name;
+    struct qc_external_use *external; /* NULL: refused */
     struct qd_error *err;
 };
 
 static enum qd_code check_location(const struct import *im)
 {
     const Onnx__TensorProto *p = im->proto;
-    if (p->has_data_location &&
-        p->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
-        const char *location = "(not named)";
-        for (size_t i = 0; i < p->n_external_data; i++) {
-            const Onnx__StringStringEntryProto *e = p->external_data[i];
-            if (e->key != NULL && e->value != NULL && strcmp(e->key, "location") == 0) {
-                location = e->value;
-            }
-        }
+    if (qc_onnx_is_external(p) && im->external == NULL) {
         return qd_fail_on(im->err, QD_UNSUPPORTED, im->name,
-                          "%s '%s' has external data in '%s': only self-contained models are "
-                          "supported, as onnx.save_model(onnx.load(path), \"model.onnx\") makes "
-                          "them", im->what, im->name, location);
+                          "%s '%s' has external data: only an initializer may", im->what,
+                          im->name);
     }
     if (p->segment != NULL) {
         return qd_fail_on(im->err, QD_UNSUPPORTED, im->name,
@@ -241,10 +233,11 @@ static enum qd_code fill_typed(const struct import *im, enum typed typed, size_t
 }
 
 enum qd_code qc_onnx_tensor_import(const Onnx__TensorProto *proto, const char *what,
-                                   struct qd_arena *arena, struct qc_tensor **ret,
-                                   struct qd_error *err)
+                                   struct qc_external_use *external, struct qd_arena *arena,
+                                   struct qc_tensor **ret, struct qd_error *err)
 {
-    struct import im = {proto, what, proto->name != NULL ? proto->name : "", err};
+    struct import im = {proto, what, proto->name != NULL ? proto->name : "", external, err};
+    struct qd_bytes raw = {proto->raw_data.data, proto->raw_data.len};
     enum qc_dtype dtype = qc_onnx_dtype(proto->data_type);
     if (dtype == QC_UNKNOWN || dtype == QC_STRING) {
         bool undefined = !is_data_type(proto->data_type) || proto->data_type == 0;
@@ -257,11 +250,12 @@ enum qd_code qc_onnx_tensor_import(const Onnx__TensorProto *proto, const char *w
     size_t n = 0, size = qc_dtype_size(dtype);
     QD_TRY(check_location(&im));
     QD_TRY(read_shape(&im, size, &shape, &n));
-    QD_TRY(check_count(&im, typed, n, size));
+    QD_TRY(qc_onnx_is_external(proto) ? qc_onnx_external_find(external, proto, n * size, &raw, err)
+                                      : check_count(&im, typed, n, size));
     struct qc_tensor *t;
     QD_TRY(qc_tensor_new(arena, dtype, &shape, &t, err));
-    if (proto->raw_data.len > 0) {
-        memcpy(t->data, proto->raw_data.data, n * size);
+    if (raw.size > 0) {
+        memcpy(t->data, raw.data, n * size);
         for (size_t i = 0; dtype == QC_BOOL && i < n; i++) {
             ((uint8_t *)t->data)[i] = ((uint8_t *)t->data)[i] != 0;
         }
@@ -282,7 +276,7 @@ enum qd_code qc_onnx_read_tensor(struct qd_bytes bytes, struct qd_arena *arena,
         qc_onnx_unpack(&pool, &onnx__tensor_proto__descriptor, bytes, &message, err);
     if (code == QD_OK) {
         const Onnx__TensorProto *proto = (const Onnx__TensorProto *)(const void *)message;
-        code = qc_onnx_tensor_import(proto, "tensor", arena, ret, err);
+        code = qc_onnx_tensor_import(proto, "tensor", NULL, arena, ret, err);
     }
     qc_onnx_pool_done(&pool);
     return code;

@@ -77,7 +77,7 @@ static void load(const char *engine, const char *path)
     }
     n->engine = strcmp(engine, "int8") == 0 ? QC_ENGINE_INT8 : QC_ENGINE_F32;
     qd_arena_init(&n->arena, 0);
-    if (qc_runner_new(n->model, n->engine, QC_ISA_AVX512, &n->arena, &n->runner, &err) != QD_OK) {
+    if (qc_runner_new(n->model, NULL, n->engine, QC_ISA_AVX512, &n->arena, &n->runner, &err) != QD_OK) {
         printf("error %s\n", err.message);
         return;
     }
@@ -141,9 +141,9 @@ static enum qd_code steps(struct network *n, long runs)
     struct qc_exec_options options = {.kernels = &kernels};
     qc_kernels_init(&kernels, QC_ISA_AVX512);
     if (n->engine == QC_ENGINE_INT8) {
-        QD_TRY(qc_model_load_int8(n->model, &kernels, &n->arena, &g, &exec, NULL, &err));
+        QD_TRY(qc_model_load_int8(n->model, NULL, &kernels, &n->arena, &g, &exec, NULL, &err));
     } else {
-        QD_TRY(qc_model_load_f32(n->model, &n->arena, &g, &err));
+        QD_TRY(qc_model_load_f32(n->model, NULL, &n->arena, &g, &err));
         QD_TRY(qc_exec_build(g, &options, &n->arena, &exec, &err));
     }
     QD_TRY(qc_exec_state_new(exec, &state, &err));

@@ -45,7 +45,7 @@ static void run(struct qd_bytes model, enum qc_engine engine)
     struct qd_error err = {.code = QD_OK};
     float *inputs[MAX_IO] = {NULL}, *outputs[MAX_IO] = {NULL};
     qd_arena_init(&arena, LIMIT);
-    enum qd_code code = qc_runner_new(model, engine, QC_ISA_AVX512, &arena, &runner, &err);
+    enum qd_code code = qc_runner_new(model, NULL, engine, QC_ISA_AVX512, &arena, &runner, &err);
     check(code, &err);
     if (code == QD_OK) {
         const struct qc_model_info *info = qc_runner_info(runner);
@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct qc_model_info *info = NULL;
     struct qd_error err = {.code = QD_OK};
     qd_arena_init(&arena, LIMIT);
-    enum qd_code code = qc_inspect(model, &arena, &info, &err);
+    enum qd_code code = qc_inspect(model, NULL, &arena, &info, &err);
     check(code, &err);
     bool small = code == QD_OK && info->buffer_bytes <= MAX_BUFFER && info->n_macs <= MAX_MACS;
     bool quantized = small && info->is_quantized;

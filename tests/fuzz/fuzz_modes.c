@@ -38,7 +38,7 @@ static enum qd_code build(const struct qc_graph *g, struct qd_arena *arena, stru
 static enum qd_code load(struct fuzz *f, struct qd_bytes model)
 {
     struct qc_exec *exec = NULL;
-    QD_TRY(qc_onnx_import(model, &f->arena, &f->graph, &f->err));
+    QD_TRY(qc_onnx_import(model, NULL, &f->arena, &f->graph, &f->err));
     QD_TRY(qc_passes_run_import(f->graph, &f->import, &f->err));
     if (f->graph->n_values > MAX_VALUES) {
         return qd_fail(&f->err, QD_LIMIT_EXCEEDED, "too large");
@@ -92,7 +92,7 @@ static enum qd_code read_back(struct qd_bytes artifact, struct qd_error *err)
     struct qc_graph *g = NULL;
     struct qc_exec *exec = NULL;
     qd_arena_init(&arena, 4 * (size_t)LIMIT);
-    enum qd_code code = qc_onnx_import(artifact, &arena, &g, err);
+    enum qd_code code = qc_onnx_import(artifact, NULL, &arena, &g, err);
     code = code == QD_OK ? qc_passes_run(g, err) : code;
     code = code == QD_OK ? build(g, &arena, &exec, err) : code;
     if (code == QD_OK && qc_exec_buffer_size(exec) < LIMIT) {

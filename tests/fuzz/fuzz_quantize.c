@@ -33,7 +33,7 @@ struct fuzz {
 static enum qd_code make_plan(struct fuzz *f, struct qd_bytes model,
                               struct qc_quantize_options *o)
 {
-    QD_TRY(qc_onnx_import(model, &f->arena, &f->graph, &f->err));
+    QD_TRY(qc_onnx_import(model, NULL, &f->arena, &f->graph, &f->err));
     QD_TRY(qc_passes_run_import(f->graph, &f->import, &f->err));
     o->import = f->import;
     if (f->graph->n_values > MAX_VALUES) {
@@ -86,7 +86,7 @@ static enum qd_code read_back(struct qd_bytes artifact, struct qd_error *err)
     struct qc_graph *g = NULL;
     struct qc_int_counts counts;
     qd_arena_init(&arena, 4 * (size_t)LIMIT);
-    enum qd_code code = qc_onnx_import(artifact, &arena, &g, err);
+    enum qd_code code = qc_onnx_import(artifact, NULL, &arena, &g, err);
     code = code == QD_OK ? qc_passes_run(g, err) : code;
     code = code == QD_OK ? qc_int_plan(g, &counts, err) : code;
     qd_arena_done(&arena);

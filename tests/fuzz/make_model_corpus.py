@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Writes the seeds of the model target into tests/fuzz/corpus/model/: small networks that between
-them hold most operators. Python's standard library alone; the same bytes at every run."""
+them hold most operators. One of them has its weights in a file beside it, in corpus/onnx/. Python's standard library alone; the same bytes at every run."""
 import pathlib
 import struct
 
 ROOT = pathlib.Path(__file__).parent / "corpus" / "model"
+EXTERNAL = ROOT.parent / "onnx" / "external_net.onnx"
 F32, U8, S8, S32, S64 = 1, 2, 3, 6, 7
 CODES = {F32: "f", U8: "B", S8: "b", S32: "i", S64: "q"}
 
@@ -29,6 +30,14 @@ def field(number, value):
 def tensor(name, kind, dims, values):
     return (b"".join(field(1, d) for d in dims) + field(2, kind) + field(8, name) +
             field(9, struct.pack(f"<{len(values)}{CODES[kind]}", *values)))
+
+
+def external(name, dims, file, offset, size):
+    """An f32 tensor whose data are in a file."""
+    entries = {"location": file, "offset": str(offset), "length": str(size)}
+    return (b"".join(field(1, d) for d in dims) + field(2, F32) + field(8, name) +
+            b"".join(field(13, field(1, k) + field(2, v)) for k, v in entries.items()) +
+            field(14, 1))
 
 
 def attribute(name, value):
@@ -70,16 +79,24 @@ def ramp(n, step=0.25):
 IMAGE = [value("x", ["N", 2, 5, 5])]
 
 
-def conv_net():
-    tensors = [tensor("w", F32, [3, 2, 3, 3], ramp(54)), tensor("b", F32, [3], ramp(3)),
+def conv_net(w=None, f=None):
+    tensors = [w or tensor("w", F32, [3, 2, 3, 3], ramp(54)), tensor("b", F32, [3], ramp(3)),
                tensor("s", F32, [3], [1, 2, 3]), tensor("m", F32, [3], [0, 1, 0]),
-               tensor("v", F32, [3], [1, 1, 4]), tensor("f", F32, [2, 3], ramp(6))]
+               tensor("v", F32, [3], [1, 1, 4]), f or tensor("f", F32, [2, 3], ramp(6))]
     nodes = [node("Conv", "x w", "c", kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
              node("BatchNormalization", "c s b m v", "n", epsilon=1e-5),
              node("Relu", "n", "r"), node("GlobalAveragePool", "r", "p"),
              node("Flatten", "p", "q", axis=1), node("Gemm", "q f", "g", transB=1, alpha=0.5),
              node("Softmax", "g", "y", axis=1)]
     return model(nodes, IMAGE, [value("y", ["N", 2])], tensors)
+
+
+def external_net():
+    """conv_net with two tensors in a file, the second at an odd address."""
+    file = EXTERNAL.with_suffix(".bin").name
+    data = struct.pack("<54f", *ramp(54)) + b"-" + struct.pack("<6f", *ramp(6))
+    return conv_net(external("w", [3, 2, 3, 3], file, 0, 216),
+                    external("f", [2, 3], file, 217, 24)), data
 
 
 def depthwise_net():
@@ -173,6 +190,9 @@ def main():
     for make in (conv_net, depthwise_net, shape_net, resize_net, qdq_net, matmul_net, batch_net,
                  split_net, pair_net, relu_net):
         (ROOT / f"{make.__name__}.onnx").write_bytes(make())
+    network, data = external_net()
+    EXTERNAL.write_bytes(network)
+    EXTERNAL.with_suffix(".bin").write_bytes(data)
 
 
 if __name__ == "__main__":

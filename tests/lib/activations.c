@@ -121,7 +121,7 @@ enum qd_code activations_collect(const char *model_path, const char *data_path,
     QD_TRY(read_file(model_path, arena, &bytes, err));
     QD_TRY(qd_arena_alloc(arena, sizeof(*kernels), &kernels, err));
     qc_kernels_init(kernels, QC_ISA_AVX512);
-    QD_TRY(qc_model_load(bytes, arena, &g, err));
+    QD_TRY(qc_model_load(bytes, NULL, arena, &g, err));
     QD_TRY(qd_arena_array(arena, (size_t)g->n_values, sizeof(int), &tensor_of, err));
     QD_TRY(choose_tensors(g, n, arena, tensor_of, ret, err));
     struct qc_exec_options options = {.kernels = kernels};

@@ -251,7 +251,7 @@ static enum verdict run_case(const char *dir, int *programs, struct qd_error *er
         struct qd_arena arena;
         struct qc_graph *g = NULL;
         qd_arena_init(&arena, (size_t)1 << 30);
-        code = qc_onnx_import((struct qd_bytes){data, size}, &arena, &g, err);
+        code = qc_onnx_import((struct qd_bytes){data, size}, NULL, &arena, &g, err);
         if (code == QD_OK) {
             code = way == 0 ? run_nodes(g, dir, err) : run_program(g, dir, &ran, err);
             if (code != QD_OK && way == 1) {

@@ -123,7 +123,7 @@ START_TEST(run_f32__trained_network__other_runtimes_outputs)
         qd_arena_done(&arena);
         return;
     }
-    ck_assert_msg(qc_runner_new(model, QC_ENGINE_F32, QC_ISA_AVX512, &arena, &runner, &err) ==
+    ck_assert_msg(qc_runner_new(model, NULL, QC_ENGINE_F32, QC_ISA_AVX512, &arena, &runner, &err) ==
                       QD_OK, "%s: %s", network, err.message);
     check_outputs(network, runner, &arena);
     qd_arena_done(&arena);

@@ -171,7 +171,7 @@ static QD_UNUSED enum qd_code import_bytes(struct qd_bytes bytes)
 {
     g = NULL;
     memset(&err, 0, sizeof(err));
-    return qc_onnx_import(bytes, &arena, &g, &err);
+    return qc_onnx_import(bytes, NULL, &arena, &g, &err);
 }
 
 static QD_UNUSED enum qd_code import_built(void)

@@ -215,7 +215,7 @@ START_TEST(export__clamps__relu_or_clip_and_names_unique)
         ck_assert_str_eq(out->node[2]->input[0], out->node[1]->output[0]);
         ck_assert_str_ne(out->node[1]->output[0], "y_unclamped");
         struct qc_graph *again;
-        ok(qc_onnx_import(bytes, &arena, &again, &err));
+        ok(qc_onnx_import(bytes, NULL, &arena, &again, &err));
         const struct qc_node *c = &again->nodes[2];
         for (int k = 1; k < c->n_inputs; k++) {
             float want = k == 1 ? cases[i].lo : cases[i].hi;
@@ -253,7 +253,7 @@ START_TEST(export__old_softmax__flattened_unless_last_axis)
             }
         }
         struct qc_graph *again;
-        ok(qc_onnx_import(bytes, &arena, &again, &err));
+        ok(qc_onnx_import(bytes, NULL, &arena, &again, &err));
     }
 }
 END_TEST
@@ -280,7 +280,7 @@ START_TEST(export__attributes_and_unknown_fields__come_back)
     io(x, y);
     export();
     struct qc_graph *again;
-    ok(qc_onnx_import(bytes, &arena, &again, &err));
+    ok(qc_onnx_import(bytes, NULL, &arena, &again, &err));
     n = &again->nodes[0];
     ck_assert_int_eq(n->n_attrs, 6);
     ck_assert_float_eq(qc_node_float(n, "f", 0), 0.5f);
@@ -322,9 +322,9 @@ START_TEST(export__golden_models__stable)
     }
     struct qd_bytes in = {data, fread(data, 1, sizeof(data), f)}, first, second;
     fclose(f);
-    ok(qc_onnx_import(in, &arena, &g, &err));
+    ok(qc_onnx_import(in, NULL, &arena, &g, &err));
     ok(qc_onnx_export(g, &arena, &first, &err));
-    ok(qc_onnx_import(first, &arena, &g, &err));
+    ok(qc_onnx_import(first, NULL, &arena, &g, &err));
     ok(qc_onnx_export(g, &arena, &second, &err));
     ck_assert_uint_eq(first.size, second.size);
     ck_assert_mem_eq(first.data, second.data, first.size);

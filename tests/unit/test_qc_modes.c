@@ -85,9 +85,9 @@ START_TEST(qc_quantize__mode_without_data__a_quarter_and_an_honest_report)
             x[i] = noise();
         }
         ck_assert_int_eq(
-            qc_runner_new(model, QC_ENGINE_F32, QC_ISA_AVX512, &t.arena, &before, &t.err), QD_OK);
+            qc_runner_new(model, NULL, QC_ENGINE_F32, QC_ISA_AVX512, &t.arena, &before, &t.err), QD_OK);
         ck_assert_int_eq(
-            qc_runner_new(artifact, QC_ENGINE_F32, QC_ISA_AVX512, &t.arena, &after, &t.err),
+            qc_runner_new(artifact, NULL, QC_ENGINE_F32, QC_ISA_AVX512, &t.arena, &after, &t.err),
             QD_OK);
         ck_assert_int_eq(qc_runner_run(before, &px, &pa, &t.err), QD_OK);
         ck_assert_int_eq(qc_runner_run(after, &px, &pb, &t.err), QD_OK);

@@ -608,9 +608,9 @@ static void compare_runs(struct qd_bytes model, struct qd_bytes artifact,
     struct qc_runner *a = NULL, *b = NULL;
     struct qd_error err;
     float ya[64], yb[64];
-    ck_assert_msg(qc_runner_new(model, QC_ENGINE_INT8, QC_ISA_AVX512, arena, &a, &err) == QD_OK,
+    ck_assert_msg(qc_runner_new(model, NULL, QC_ENGINE_INT8, QC_ISA_AVX512, arena, &a, &err) == QD_OK,
                   "%s", err.message);
-    ck_assert_msg(qc_runner_new(artifact, QC_ENGINE_INT8, QC_ISA_AVX512, arena, &b, &err) ==
+    ck_assert_msg(qc_runner_new(artifact, NULL, QC_ENGINE_INT8, QC_ISA_AVX512, arena, &b, &err) ==
                       QD_OK,
                   "%s", err.message);
     const struct qc_model_info *info = qc_runner_info(b);

@@ -19,7 +19,7 @@ static enum qd_code open_model(const char *name, enum qc_engine engine)
     ck_assert_msg(f != NULL, "run from the repository root: no %s", path);
     struct qd_bytes model = {data, fread(data, 1, sizeof(data), f)};
     fclose(f);
-    return qc_runner_new(model, engine, QC_ISA_AVX512, &arena, &runner, &err);
+    return qc_runner_new(model, NULL, engine, QC_ISA_AVX512, &arena, &runner, &err);
 }
 
 static void setup(void)
