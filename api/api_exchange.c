@@ -99,12 +99,44 @@ void api_exchange_completed(void *cls, struct MHD_Connection *connection, void *
     free(request);
 }
 
-/* Answer with a problem. When the body has not been read yet this also refuses the body. */
-static enum MHD_Result answer_problem(struct api_request *request, const struct qd_error *err,
-                                      const struct api_header *headers)
+/* Answer while the body still arrives: its end is far or may never come. What follows is thrown
+ * away for a moment, since a socket that is closed with unread bytes is reset, and a reset takes
+ * the answer away from a client that has not read it yet. */
+static enum MHD_Result answer_early(struct api_request *request)
+{
+    struct qd_error err = request->failure;
+    int fd = request->on->fd;
+    if (!api_respond_problem_now(request, fd, &err)) {
+        return MHD_NO;
+    }
+    (void)shutdown(fd, SHUT_WR);
+    request->lingers = true;
+    request->linger_until_ms = api_clock_ms() + LINGER_MAX_MS;
+    request->linger_bytes = request->received + DRAIN_MAX;
+    request->on->deadline_ms = api_clock_ms() + LINGER_MS;
+    return MHD_YES;
+}
+
+/* Keep what is wrong: libmicrohttpd takes no answer while a body arrives. A near end is awaited. */
+static enum MHD_Result refuse_body(struct api_request *request)
+{
+    bool chunked = request->body_size == UINT64_MAX;
+    request->close = true;
+    if (chunked || request->body_size - request->received > LINGER_BODY) {
+        return answer_early(request);
+    }
+    return MHD_YES;
+}
+
+/* Answer with a problem, after the body unless its client waits for "100 Continue", which then
+ * sends none. */
+static enum MHD_Result answer_problem(struct api_request *request, const struct qd_error *err)
 {
     request->failure = *err;
-    return api_respond_problem(request, err, headers) ? MHD_YES : MHD_NO;
+    if (!request->body_pending || api_request_header(request, "Expect") != NULL) {
+        return api_respond_problem(request, err) ? MHD_YES : MHD_NO;
+    }
+    return refuse_body(request);
 }
 
 static enum MHD_Result run_handler(struct api_request *request, api_handler *handler)
@@ -120,9 +152,11 @@ static enum MHD_Result run_handler(struct api_request *request, api_handler *han
                                              (int64_t)(request->sent_size / rate) * 1000;
         return MHD_YES;
     }
-    static const struct api_header retry[] = {{"Retry-After", "5"}, {NULL, NULL}};
     int status = request->status >= 400 ? request->status : api_status_of(code);
-    return answer_problem(request, &err, status == 503 ? retry : NULL);
+    if (status == 503) {
+        api_request_problem_header(request, "Retry-After", "5");
+    }
+    return answer_problem(request, &err);
 }
 
 static enum qd_code check_body(struct api_request *request, struct qd_error *err)
@@ -150,7 +184,7 @@ static bool route_request(struct api_request *request, enum MHD_Result *ret_resu
     bool options = strcmp(request->method, "OPTIONS") == 0;
     bool everything = options && strcmp(request->raw_path, "*") == 0;
     if (!everything && api_request_parse_path(request, &err) != QD_OK) {
-        *ret_result = answer_problem(request, &err, NULL);
+        *ret_result = answer_problem(request, &err);
         return false;
     }
     enum api_match match =
@@ -163,14 +197,15 @@ static bool route_request(struct api_request *request, enum MHD_Result *ret_resu
     }
     if (match == API_MATCH_NO_PATH) {
         (void)qd_fail(&err, QD_NOT_FOUND, "nothing is at '%.300s'", request->raw_path);
-        *ret_result = answer_problem(request, &err, NULL);
+        *ret_result = answer_problem(request, &err);
     } else if (options) {
         *ret_result = api_respond_empty(request, 204, headers, &err) == QD_OK ? MHD_YES : MHD_NO;
     } else {
         (void)api_request_fail(request, &err, 405, "method_not_allowed", QD_INVALID,
                                "'%.300s' does not take %.20s; it takes %s", request->raw_path,
                                request->method, allow);
-        *ret_result = answer_problem(request, &err, headers);
+        api_request_problem_header(request, "Allow", allow);
+        *ret_result = answer_problem(request, &err);
     }
     return false;
 }
@@ -185,7 +220,7 @@ static enum MHD_Result begin_request(struct api_request *request)
         return result;
     }
     if (api_request_parse_query(request, &err) != QD_OK || check_body(request, &err) != QD_OK) {
-        return answer_problem(request, &err, NULL);
+        return answer_problem(request, &err);
     }
     if (request->route->begin != NULL) {
         return run_handler(request, request->route->begin);
@@ -193,19 +228,19 @@ static enum MHD_Result begin_request(struct api_request *request)
     return MHD_YES;
 }
 
-/* First call of a request: the headers are there. What is answered here is answered before the
- * body is read (a client that waits for "100 Continue" then sends none) and closes the
- * connection; so a request without a body waits for the second call. */
+/* First call of a request: the headers are there. What is answered here closes the connection; so
+ * a request without a body waits for the second call. */
 static enum MHD_Result on_headers(struct api_request *request, const char *version)
 {
     struct qd_error err = {.code = QD_OK};
     api_request_identify(request);
-    if (api_request_check_headers(request, version, &err) != QD_OK ||
-        api_request_check_origin(request, &err) != QD_OK) {
+    enum qd_code code = api_request_check_headers(request, version, &err);
+    request->body_pending = request->body_size > 0;
+    if (code != QD_OK || api_request_check_origin(request, &err) != QD_OK) {
         request->close = true;
-        return answer_problem(request, &err, NULL);
+        return answer_problem(request, &err);
     }
-    return request->body_size > 0 ? begin_request(request) : MHD_YES;
+    return request->body_pending ? begin_request(request) : MHD_YES;
 }
 
 static enum qd_code keep_body(struct api_request *request, const char *bytes, size_t size,
@@ -220,25 +255,6 @@ static enum qd_code keep_body(struct api_request *request, const char *bytes, si
     grown[have + size] = '\0';
     request->body = grown;
     return QD_OK;
-}
-
-/* Answer while the body still arrives: its end is far or may never come. What follows is thrown
- * away for a moment, since a socket that is closed with unread bytes is reset, and a reset takes
- * the answer away from a client that has not read it yet. */
-static enum MHD_Result answer_early(struct api_request *request)
-{
-    struct qd_error err = request->failure;
-    int fd = request->on->fd;
-    if (!api_respond_problem_now(request, fd, &err)) {
-        return MHD_NO;
-    }
-    (void)shutdown(fd, SHUT_WR);
-    request->lingers = true;
-    request->close = true;
-    request->linger_until_ms = api_clock_ms() + LINGER_MAX_MS;
-    request->linger_bytes = request->received + DRAIN_MAX;
-    request->on->deadline_ms = api_clock_ms() + LINGER_MS;
-    return MHD_YES;
 }
 
 /* The rest of a body that was refused. MHD_NO closes the connection. */
@@ -264,8 +280,7 @@ static enum qd_code take_body(struct api_request *request, const char *bytes, si
     return route->data != NULL ? route->data(request, bytes, size, err) : QD_OK;
 }
 
-/* A piece of the body. libmicrohttpd takes no answer here: a refusal waits for the body's end
- * when that is near. */
+/* A piece of the body. */
 static enum MHD_Result on_body(struct api_request *request, const char *bytes, size_t size)
 {
     struct qd_error *err = &request->failure;
@@ -277,14 +292,10 @@ static enum MHD_Result on_body(struct api_request *request, const char *bytes, s
     request->on->deadline_ms = request->started_us / 1000 + API_BODY_GRACE_MS +
                                (int64_t)(request->received / rate) * 1000;
     if (err->code == QD_OK && !request->answered && request->route != NULL &&
-        take_body(request, bytes, size, err) != QD_OK) {
-        request->close = true;
+        take_body(request, bytes, size, err) == QD_OK) {
+        return MHD_YES;
     }
-    bool chunked = request->body_size == UINT64_MAX;
-    if (err->code != QD_OK && (chunked || request->body_size - request->received > LINGER_BODY)) {
-        return answer_early(request);
-    }
-    return MHD_YES;
+    return err->code != QD_OK ? refuse_body(request) : MHD_YES;
 }
 
 enum MHD_Result api_exchange_run(void *cls, struct MHD_Connection *connection, const char *url,
@@ -302,7 +313,8 @@ enum MHD_Result api_exchange_run(void *cls, struct MHD_Connection *connection, c
         *upload_size = 0;
         return on_body(request, upload, size);
     }
-    if (!request->began) {
+    request->body_pending = false;
+    if (!request->began && request->failure.code == QD_OK) {
         enum MHD_Result result = begin_request(request);
         if (result != MHD_YES) {
             return result;
@@ -316,7 +328,7 @@ enum MHD_Result api_exchange_run(void *cls, struct MHD_Connection *connection, c
     }
     if (request->failure.code != QD_OK) {
         struct qd_error err = request->failure;
-        return answer_problem(request, &err, NULL);
+        return answer_problem(request, &err);
     }
     return run_handler(request, request->route->handle);
 }

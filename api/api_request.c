@@ -163,6 +163,13 @@ void api_request_error(struct api_request *request, const char *pointer, const c
     }
 }
 
+void api_request_problem_header(struct api_request *request, const char *name, const char *value)
+{
+    request->problem_header.name = name;
+    (void)snprintf(request->problem_header.value, sizeof(request->problem_header.value), "%s",
+                   value);
+}
+
 enum qd_code api_request_fail(struct api_request *request, struct qd_error *err, int status,
                               const char *problem_code, enum qd_code code, const char *format,
                               ...)

@@ -45,6 +45,7 @@ struct api_request {
     char *body;            /* API_BODY_MEMORY: received bytes, NUL added */
     api_reader *reader;    /* of a stream, NULL otherwise */
     void *state;           /* the handlers' own; route->done frees it */
+    bool body_pending;     /* until its end has come */
     bool began, answered, close, suspended;
     bool lingers;          /* answered in the middle of its body, whose rest is thrown away */
     int64_t linger_until_ms;
@@ -57,6 +58,10 @@ struct api_request {
     struct qd_error failure; /* an error met while the body arrived; told when it has ended */
     struct api_field_error errors[API_FIELD_ERRORS_MAX];
     size_t n_errors;
+    struct {
+        const char *name; /* NULL: none */
+        char value[96];
+    } problem_header; /* goes with the status of a problem: Allow, Retry-After, Content-Range */
 };
 
 /* The client's header of this name (any case); NULL when absent. */
@@ -83,6 +88,9 @@ QD_MUST_CHECK enum qd_code api_request_time(const struct api_request *request, c
 
 /* Add to the `errors` list of the problem; strings are copied; the list is capped. */
 void api_request_error(struct api_request *request, const char *pointer, const char *detail);
+/* Set the header that the problem's status wants. `name` is a literal, `value` is copied. */
+void api_request_problem_header(struct api_request *request, const char *name,
+                                const char *value);
 /* Fail with a status other than the one that the code has, and a `code` of its own (a literal,
  * NULL: the code's name): 415 unsupported_media_type, 412 precondition_failed ... */
 enum qd_code api_request_fail(struct api_request *request, struct qd_error *err, int status,

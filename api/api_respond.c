@@ -244,9 +244,10 @@ static json_t *problem_json(struct api_request *request, const struct qd_error *
     return json;
 }
 
-bool api_respond_problem(struct api_request *request, const struct qd_error *err,
-                         const struct api_header *headers)
+bool api_respond_problem(struct api_request *request, const struct qd_error *err)
 {
+    const struct api_header headers[] = {
+        {request->problem_header.name, request->problem_header.value}, {NULL, NULL}};
     struct qd_error ignored;
     int status;
     json_t *json = problem_json(request, err, &status);
@@ -275,9 +276,13 @@ bool api_respond_problem_now(struct api_request *request, int fd, const struct q
     (void)fprintf(out,
                   "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: close\r\n"
                   "Content-Type: application/problem+json\r\nX-Request-Id: %s\r\n"
-                  "X-Content-Type-Options: nosniff\r\nContent-Length: %zu\r\n\r\n%s",
-                  status, MHD_get_reason_phrase_for((unsigned)status), date, request->id,
-                  strlen(body), body);
+                  "X-Content-Type-Options: nosniff\r\n",
+                  status, MHD_get_reason_phrase_for((unsigned)status), date, request->id);
+    if (request->problem_header.name != NULL) {
+        (void)fprintf(out, "%s: %s\r\n", request->problem_header.name,
+                      request->problem_header.value);
+    }
+    (void)fprintf(out, "Content-Length: %zu\r\n\r\n%s", strlen(body), body);
     bool ok = fclose(out) == 0;
     /* Nothing was sent on this request before: the socket's buffer takes some hundred bytes. */
     ok = ok && send(fd, text, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size;
@@ -410,12 +415,12 @@ enum qd_code api_respond_content(struct api_request *request, const struct api_c
         (void)close(content->fd);
     }
     if (status == 416) {
-        const struct api_header headers[] = {{"Content-Range", range_text}, {NULL, NULL}};
+        api_request_problem_header(request, "Content-Range", range_text);
         (void)api_request_fail(request, err, 416, "range_not_satisfiable", QD_INVALID,
                                "range '%s' is outside of %llu bytes",
                                api_request_header(request, "Range"),
                                (unsigned long long)content->size);
-        return api_respond_problem(request, err, headers)
+        return api_respond_problem(request, err)
                    ? QD_OK
                    : qd_fail(err, QD_NO_MEMORY, "no memory for the answer");
     }

@@ -41,8 +41,7 @@ QD_MUST_CHECK enum qd_code api_respond_empty(struct api_request *request, int st
 /* application/problem+json made of err, request->status (0: api_status_of), problem_code and
  * errors. The text of an internal error stays in the log. Never fails: without memory the
  * connection is closed, and false says so. */
-bool api_respond_problem(struct api_request *request, const struct qd_error *err,
-                         const struct api_header *headers);
+bool api_respond_problem(struct api_request *request, const struct qd_error *err);
 
 /* The same, written to the socket past libmicrohttpd, which takes no answer in the middle of a
  * body. The connection is to be closed afterwards. False: nothing, or not all, could be sent. */

@@ -244,6 +244,22 @@ test_refused_bodies() {
     timeout 5 cat <&3 > "$work/body"
     exec 3>&-
     holds 'answer after the whole body' "$work/body" '^HTTP/1.1 400 '
+    # So does one that is refused by its headers and sends its body late.
+    head -c 300000 /dev/zero > "$work/request"
+    for line in 'POST /v1/jobs HTTP/1.1\r\nIdempotency-Key: a b:400' 'PUT /v1/jobs HTTP/1.1:405' \
+        'POST /v1/nothing HTTP/1.1:404' 'POST /v1/jobs HTTP/1.1\r\nOrigin: http://evil.example:403'; do
+        exec 3<> "/dev/tcp/127.0.0.1/$port"
+        printf '%b' "${line%:*}\r\nHost: x\r\nContent-Length: 300000\r\n${form%\\r\\n}\r\n" >&3
+        sleep 0.2
+        cat "$work/request" >&3 2> "$work/pipe"
+        same "the body of ${line%% HTTP*} is taken" 0 $?
+        timeout 5 cat <&3 > "$work/body"
+        exec 3>&-
+        holds "answer after the body of ${line%% HTTP*}" "$work/body" "^HTTP/1.1 ${line##*:} "
+    done
+    ask -X PUT -H 'Transfer-Encoding: chunked' -d 'x' "$url/v1/jobs"
+    same 'no such method' 405 "$status"
+    holds 'those that are' "$work/head" '^allow: .*POST'
     ask "$url/livez"
     same 'alive after refusals' 200 "$status"
 }
