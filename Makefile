@@ -7,6 +7,10 @@ WERROR ?= -Werror
 OPT ?= -O2
 DEPS ?= yes
 VENV := $(BUILD)/venv
+# Two at a time and more, unless -j says otherwise: the tests of the service mostly wait.
+ifeq ($(findstring -j,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
 
 PKGS := libmicrohttpd jansson sqlite3 libuv libprotobuf-c libarchive libjpeg libpng zlib nettle
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -109,18 +113,14 @@ $(BUILD)/run_tests: $(TEST_OBJ) $(LIB)
 unit: $(BUILD)/run_tests $(BUILD)/quantd  ## unit tests only (SUITE=name runs one suite)
 	$(if $(SUITE),CK_RUN_SUITE=$(SUITE)) $(BUILD)/run_tests
 
-check: $(BUILD)/run_tests $(BUILD)/quantd $(BUILD)/bench_kernels replay  ## everything that needs Debian's packages alone
+# The suites wait more than they work; `make -j2` runs two at a time. The longest come first.
+SUITES := kill repeatable refusals events http cli requantize jobs modes external
+.PHONY: check unit-all $(SUITES:%=suite-%)
+check: unit-all $(SUITES:%=suite-%) replay  ## everything that needs Debian's packages alone
+unit-all: $(BUILD)/run_tests $(BUILD)/quantd
 	$(BUILD)/run_tests
-	timeout 120 tests/integration/test_cli.sh $(BUILD)/quantd
-	timeout 120 tests/integration/test_repeatable.sh $(BUILD)/quantd
-	timeout 120 tests/integration/test_http.sh $(BUILD)/quantd
-	timeout 120 tests/integration/test_refusals.sh $(BUILD)/quantd
-	timeout 120 tests/integration/test_modes.sh $(BUILD)/quantd
-	timeout 120 tests/integration/test_requantize.sh $(BUILD)/quantd
-	timeout 120 tests/integration/test_external.sh $(BUILD)/quantd
-	timeout 120 tests/integration/test_kill.sh $(BUILD)/quantd
-	timeout 120 tests/integration/test_events.sh $(BUILD)/quantd
-	timeout 300 tests/integration/test_jobs.sh $(BUILD)/quantd
+$(SUITES:%=suite-%): suite-%: $(BUILD)/quantd $(BUILD)/bench_kernels
+	timeout 300 tests/integration/test_$*.sh $(BUILD)/quantd
 
 # --- parsers of untrusted bytes -----------------------------------------------------------------
 # tests/fuzz/fuzz_x.c and its corpus tests/fuzz/corpus/x are found by their names. Without a
