@@ -31,9 +31,9 @@ TABLE := $(or $(filter x86 aarch64,$(MACHINE:x86_64=x86)),plain)
 ISAS_x86 := avx2 avxvnni avx512
 ISAS_aarch64 := neon
 ISA_neon := -march=armv8.2-a+dotprod
-ISA_avx2 := -mavx2 -mfma -mf16c
+ISA_avx2 := -mavx2 -mfma -mf16c -mprfchw
 ISA_avxvnni := $(ISA_avx2) -mavxvnni
-ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mprfchw -mavx2 -mfma -mf16c
+ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni $(ISA_avx2)
 isa_flags = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $1)))))
 
 FOREIGN := $(patsubst %,\%_%.c,$(filter-out $(ISAS_$(TABLE)),$(ISAS_x86) $(ISAS_aarch64))) \

@@ -1,4 +1,4 @@
-/* Conv: taps of an NHWC input with border, panels of QC_NR output channels, no im2col. */
+/* Conv: taps of an NHWC input with border, panels of output channels, no im2col. */
 #include <math.h>
 #include <string.h>
 
@@ -11,7 +11,7 @@
 struct conv {
     struct qc_window window;
     int group, channels, outputs, n_taps; /* channels, outputs: of one group */
-    int panels;                           /* of one group */
+    int panel, panels;                    /* output channels of one; of one group */
     bool depthwise;
     int padded; /* depthwise: channels rounded up to 64 */
     int tile_channels; /* of a tap as the tiles see it */
@@ -81,33 +81,33 @@ static void conv_pack(const struct conv *c, const float *w, const float *bias, f
     size_t source = (size_t)c->outputs * (size_t)c->channels * (size_t)c->n_taps;
     for (int g = 0; g < c->group; g++) {
         qc_pack_f32(w + (size_t)g * source, c->outputs, c->channels, c->n_taps,
-                    packed + (size_t)g * one);
+                    c->panel, packed + (size_t)g * one);
         for (int o = 0; bias != NULL && o < c->outputs; o++) {
-            out_bias[g * c->panels * QC_NR + o] = bias[g * c->outputs + o];
+            out_bias[g * c->panels * c->panel + o] = bias[g * c->outputs + o];
         }
     }
 }
 
+/* The pixels of a block, in the input and the output of one group. */
+struct pointers {
+    const float *in[QC_BLOCK_PIXELS];
+    float *out[QC_BLOCK_PIXELS];
+};
+
 static void run_panel(const struct qc_step *step, const struct qc_block *block,
-                      const struct qc_tile_f32 *panel, const float *in, float *out)
+                      const struct pointers *at, struct qc_tile_f32 *tile)
 {
-    struct qc_tile_f32 tile = *panel;
-    const float *row[QC_MAX_ROWS];
-    float *to[QC_MAX_ROWS];
-    tile.row = row;
-    tile.out = to;
+    const float *weights = tile->weights;
     for (int i = 0; i < block->n_tiles; i++) {
         const struct qc_block_tile *t = &block->tile[i];
-        tile.n_rows = t->n;
-        for (int r = 0; r < QC_MAX_ROWS; r++) {
-            row[r] = in + block->in[t->first + r];
-            to[r] = out + block->out[t->first + r];
-        }
-        tile.tap = t->tap;
-        tile.gap = t->gap;
-        tile.n_taps = t->n_taps;
-        tile.weights = panel->weights + (int64_t)t->first_tap * tile.channels * QC_NR;
-        step->kernels->tile_f32(&tile);
+        tile->row = at->in + t->first;
+        tile->out = at->out + t->first;
+        tile->n_rows = t->n;
+        tile->tap = t->tap;
+        tile->gap = t->gap;
+        tile->n_taps = t->n_taps;
+        tile->weights = weights + (int64_t)t->first_tap * tile->channels * tile->panel;
+        step->kernels->tile_f32(tile);
     }
 }
 
@@ -115,20 +115,26 @@ static void run_block(const struct qc_step *step, const struct conv *c,
                       const struct qc_block *block, const float *in, float *out,
                       const float *packed, const float *bias)
 {
-    size_t panel_size = qc_packed_panel_f32(c->n_taps, c->channels);
+    size_t panel_size = qc_packed_panel_f32(c->n_taps, c->channels, c->panel);
+    struct pointers at;
     for (int g = 0; g < c->group; g++) {
+        for (int i = 0; i < block->n_pixels; i++) {
+            at.in[i] = in + g * c->channels + block->in[i];
+            at.out[i] = out + g * c->outputs + block->out[i];
+        }
         for (int p = 0; p < c->panels; p++) {
             size_t index = (size_t)(g * c->panels + p);
-            int left = c->outputs - p * QC_NR;
-            struct qc_tile_f32 panel = {.channels = c->tile_channels,
-                                        .weights = packed + index * panel_size,
-                                        .bias = bias + index * QC_NR,
-                                        .n_out = left < QC_NR ? left : QC_NR,
-                                        .lo = c->lo,
-                                        .hi = c->hi,
-                                        .far = c->far};
-            run_panel(step, block, &panel, in + g * c->channels,
-                      out + g * c->outputs + p * QC_NR);
+            int left = c->outputs - p * c->panel;
+            struct qc_tile_f32 tile = {.first = p * c->panel,
+                                       .channels = c->tile_channels,
+                                       .panel = c->panel,
+                                       .weights = packed + index * panel_size,
+                                       .bias = bias + index * (size_t)c->panel,
+                                       .n_out = left < c->panel ? left : c->panel,
+                                       .lo = c->lo,
+                                       .hi = c->hi,
+                                       .far = c->far};
+            run_panel(step, block, &at, &tile);
         }
     }
 }
@@ -290,14 +296,15 @@ static enum qd_code conv_geometry(const struct qc_prepare *p, struct conv *c,
     c->n_taps = c->window.kernel[0] * c->window.kernel[1];
     c->depthwise = c->group > 1 && c->channels == 1 && c->outputs == 1;
     c->padded = (int)qd_align_up((size_t)c->group, 64);
-    c->panels = (c->outputs + QC_NR - 1) / QC_NR;
+    c->panel = p->kernels->panel_f32;
+    c->panels = (c->outputs + c->panel - 1) / c->panel;
     if (c->depthwise) {
         c->packed_size = (size_t)c->n_taps * (size_t)c->padded;
         c->bias_size = (size_t)c->padded;
     } else {
         size_t panels = (size_t)c->group * (size_t)c->panels;
-        c->packed_size = panels * qc_packed_panel_f32(c->n_taps, c->channels);
-        c->bias_size = panels * QC_NR;
+        c->packed_size = panels * qc_packed_panel_f32(c->n_taps, c->channels, c->panel);
+        c->bias_size = panels * (size_t)c->panel;
     }
     return QD_OK;
 }
@@ -329,7 +336,7 @@ enum qd_code qc_prepare_conv(const struct qc_prepare *p, struct qc_step *step,
                   c->window.dilation[1] == 1;
     /* merged: a row of taps is contiguous, and so are its weights */
     c->tile_channels = (merged ? c->window.kernel[1] : 1) * c->channels;
-    QD_TRY(qc_taps_init(p, &c->window, &c->in, &c->out, c->tile_channels, merged, divided,
+    QD_TRY(qc_taps_init(p, &c->window, &c->in, &c->out, c->tile_channels, c->panel, merged, divided,
                         &c->taps, err));
     c->far = qc_shape_elements(&c->out.shape) * sizeof(float) > FAR_BYTES;
     c->lo = p->node->clamp.present ? p->node->clamp.lo : -INFINITY;

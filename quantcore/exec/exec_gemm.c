@@ -11,23 +11,24 @@ struct gemm {
     int64_t b_matrices;
     bool trans_a, trans_b;
     float alpha, beta;
+    int panel;            /* columns of one */
     size_t panels;
     size_t matrix_size;   /* floats of one packed matrix */
     float *packed;        /* [b_matrices] packed; NULL: packed into scratch at every run */
-    float *bias;          /* [panels * QC_NR]: zeros, or beta * C when C is a constant row */
+    float *bias;          /* [panels * panel]: zeros, or beta * C when C is a constant row */
     bool add_c;           /* C is added after the product */
     int64_t c_row, c_col; /* strides of C, 0 where it is broadcast */
     float lo, hi;
 };
 
-/* B, times alpha, into panels [k][QC_NR]. */
+/* B, times alpha, into panels [k][panel]. */
 static void gemm_pack(const struct gemm *g, const float *b, float *out)
 {
     int64_t row = g->trans_b ? 1 : g->n, col = g->trans_b ? g->k : 1;
     for (int64_t p = 0; p < (int64_t)g->panels; p++) {
         for (int64_t k = 0; k < g->k; k++) {
-            for (int64_t j = 0; j < QC_NR; j++) {
-                int64_t n = p * QC_NR + j;
+            for (int64_t j = 0; j < g->panel; j++) {
+                int64_t n = p * g->panel + j;
                 *out++ = n < g->n ? g->alpha * b[k * row + n * col] : 0.0f;
             }
         }
@@ -41,16 +42,18 @@ static void gemm_product(const struct qc_step *step, const struct gemm *g, const
     const float *row[QC_MAX_ROWS];
     float *to[QC_MAX_ROWS];
     for (int64_t p = 0; p < (int64_t)g->panels; p++) {
-        int64_t left = g->n - p * QC_NR;
+        int64_t left = g->n - p * g->panel;
         struct qc_tile_f32 tile = {.row = row,
                                    .out = to,
+                                   .first = p * g->panel,
                                    .tap = tap,
                                    .gap = tap,
                                    .n_taps = 1,
                                    .channels = (int)g->k,
-                                   .weights = packed + p * QC_NR * g->k,
-                                   .bias = g->bias + p * QC_NR,
-                                   .n_out = left < QC_NR ? (int)left : QC_NR,
+                                   .panel = g->panel,
+                                   .weights = packed + p * g->panel * g->k,
+                                   .bias = g->bias + p * g->panel,
+                                   .n_out = left < g->panel ? (int)left : g->panel,
                                    .lo = g->add_c ? -INFINITY : g->lo,
                                    .hi = g->add_c ? INFINITY : g->hi};
         for (int64_t m = 0; m < g->m; m += tile.n_rows) {
@@ -58,7 +61,7 @@ static void gemm_product(const struct qc_step *step, const struct gemm *g, const
             rows = rows < step->kernels->tile_rows_f32 ? rows : step->kernels->tile_rows_f32;
             for (int64_t i = 0; i < rows; i++) {
                 row[i] = a + (m + i) * g->k;
-                to[i] = out + (m + i) * g->n + p * QC_NR;
+                to[i] = out + (m + i) * g->n;
             }
             tile.n_rows = (int)rows;
             step->kernels->tile_f32(&tile);
@@ -106,19 +109,24 @@ static void gemm_run(const struct qc_step *step, const struct qc_view *in,
     }
 }
 
-/* What Gemm and MatMul have in common once m, n, k and the batches are known. */
+static void gemm_set_panels(const struct qc_prepare *p, struct gemm *g)
+{
+    g->panel = p->kernels->panel_f32;
+    g->panels = (size_t)((g->n + g->panel - 1) / g->panel);
+}
+
+/* What Gemm and MatMul have in common once m, n, k, the panels and the batches are known. */
 static enum qd_code gemm_finish(const struct qc_prepare *p, struct gemm *g, struct qc_step *step,
                                 struct qd_error *err)
 {
     if (g->k > INT32_MAX / QC_NR) {
         return qc_prepare_refuse(p, err, "the inner dim is too large");
     }
-    g->panels = (size_t)((g->n + QC_NR - 1) / QC_NR);
-    g->matrix_size = g->panels * QC_NR * (size_t)g->k;
+    g->matrix_size = g->panels * (size_t)g->panel * (size_t)g->k;
     g->lo = p->node->clamp.present ? p->node->clamp.lo : -INFINITY;
     g->hi = p->node->clamp.present ? p->node->clamp.hi : INFINITY;
     if (g->bias == NULL) {
-        QD_TRY(qd_arena_array(p->arena, g->panels * QC_NR, sizeof(float), &g->bias, err));
+        QD_TRY(qd_arena_array(p->arena, g->panels * (size_t)g->panel, sizeof(float), &g->bias, err));
     }
     if (p->in[1].data != NULL) {
         size_t total;
@@ -157,7 +165,7 @@ static enum qd_code gemm_prepare_c(const struct qc_prepare *p, struct gemm *g,
     g->c_row = rows == 1 ? 0 : cols;
     g->add_c = c->data == NULL || g->c_row != 0;
     if (!g->add_c) {
-        size_t n = (size_t)((g->n + QC_NR - 1) / QC_NR) * QC_NR;
+        size_t n = g->panels * (size_t)g->panel;
         QD_TRY(qd_arena_array(p->arena, n, sizeof(float), &g->bias, err));
         for (int64_t i = 0; i < g->n; i++) {
             g->bias[i] = g->beta * ((const float *)c->data)[i * g->c_col];
@@ -183,6 +191,7 @@ enum qd_code qc_prepare_gemm(const struct qc_prepare *p, struct qc_step *step,
     g->m = a->shape.dim[g->trans_a ? 1 : 0];
     g->k = a->shape.dim[g->trans_a ? 0 : 1];
     g->n = b->shape.dim[g->trans_b ? 0 : 1];
+    gemm_set_panels(p, g);
     g->n_batches = g->b_matrices = 1;
     g->a_batch = g->b_batch = first;
     if (b->shape.dim[g->trans_b ? 1 : 0] != g->k) {
@@ -231,6 +240,7 @@ enum qd_code qc_prepare_matmul(const struct qc_prepare *p, struct qc_step *step,
     g->k = as->dim[as->rank - 1];
     g->n = bs->rank > 1 ? bs->dim[bs->rank - 1] : 1;
     g->alpha = 1.0f;
+    gemm_set_panels(p, g);
     struct qc_shape ab = {.rank = as->rank > 2 ? as->rank - 2 : 0}, bb = ab, batch;
     memcpy(ab.dim, as->dim, sizeof(ab.dim));
     memcpy(bb.dim, bs->dim, sizeof(bb.dim));

@@ -138,5 +138,6 @@ bool qc_block_next(const struct qc_pixels *p, struct qc_block *b)
             end_part(p, b);
         }
     }
+    b->n_pixels = at;
     return b->n_tiles > 0;
 }

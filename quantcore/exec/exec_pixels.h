@@ -14,7 +14,8 @@
 
 #include "quantcore/exec/exec_taps.h"
 
-#define QC_BLOCK_TILES 32
+#define QC_BLOCK_TILES  32
+#define QC_BLOCK_PIXELS ((QC_BLOCK_TILES + 1) * QC_MAX_ROWS)
 
 struct qc_pixels {
     struct qc_window window;
@@ -36,11 +37,11 @@ struct qc_block_tile {
 };
 
 struct qc_block {
-    int n_tiles;
+    int n_tiles, n_pixels;
     struct qc_block_tile tile[QC_BLOCK_TILES];
     /* Where each pixel reads (tap 0) and writes, in elements from those of output [0,0,0,0]. From
      * any tile's first pixel on QC_MAX_ROWS of them can be used: a loop of fixed length is fast. */
-    int64_t in[(QC_BLOCK_TILES + 1) * QC_MAX_ROWS], out[(QC_BLOCK_TILES + 1) * QC_MAX_ROWS];
+    int64_t in[QC_BLOCK_PIXELS], out[QC_BLOCK_PIXELS];
     /* The part where the next block begins, and the tile in it. */
     int64_t image, row, n_rows;
     int kernel_row, n_kernel_rows;

@@ -63,13 +63,13 @@ static void find_run(const struct qc_window *w, int64_t in_width, int64_t width,
 
 enum qd_code qc_taps_init(const struct qc_prepare *p, const struct qc_window *w,
                           const struct qc_view *in, const struct qc_view *out, int channels,
-                          bool merged, bool divided, struct qc_taps *ret, struct qd_error *err)
+                          int panel, bool merged, bool divided, struct qc_taps *ret, struct qd_error *err)
 {
     int64_t in_width = in->shape.dim[3], width = out->shape.dim[3];
     struct qc_run run;
     *ret = (struct qc_taps){.rows = w->kernel[0], .columns = merged ? 1 : w->kernel[1]};
-    divided = divided && w->kernel[1] <= INT32_MAX / QC_NR / channels; /* gaps of 32 bits */
-    ret->tap_size = divided ? channels * QC_NR : 0;
+    divided = divided && w->kernel[1] <= INT32_MAX / panel / channels; /* gaps of 32 bits */
+    ret->tap_size = divided ? channels * panel : 0;
     ret->all = (struct qc_run){.n = width, .n_columns = ret->columns};
     QD_TRY(list_taps(p, w, in, ret, &ret->all, err));
     int n = 0;

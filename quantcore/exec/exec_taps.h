@@ -17,7 +17,7 @@ struct qc_run {
 
 struct qc_taps {
     int rows, columns; /* of the kernel; 1 column when a row of it is one tap */
-    int tap_size;      /* QC_NR weights of a packed panel for each channel of a tap */
+    int tap_size;      /* a packed panel's weights of a tap */
     struct qc_run all; /* every column of the output, every tap of the kernel */
     struct qc_run *run;
     int n_runs; /* 0: they are not told apart */
@@ -31,11 +31,11 @@ void qc_window_seen(const struct qc_window *w, int d, int64_t size, int64_t at, 
 /* Whether tiles of their own are worth it for the columns at the border: of a wide output they are
  * few, and of few channels a row of the kernel had better be one tap. */
 bool qc_taps_worth_runs(const struct qc_window *w, int channels, const struct qc_view *out);
-/* Both views are NHWC; channels: of a tap, as packed. merged: a row of the kernel is one tap;
+/* Both views are NHWC; channels: of a tap, as packed; panel: output channels of one. merged: a row of the kernel is one tap;
  * divided: columns are told apart (not both). QD_UNSUPPORTED when an offset does not fit 32 bits. */
 QD_MUST_CHECK enum qd_code qc_taps_init(const struct qc_prepare *p, const struct qc_window *w,
                                         const struct qc_view *in, const struct qc_view *out,
-                                        int channels, bool merged, bool divided,
-                                        struct qc_taps *ret, struct qd_error *err);
+                                        int channels, int panel, bool merged,
+                                        bool divided, struct qc_taps *ret, struct qd_error *err);
 
 #endif

@@ -245,7 +245,8 @@ static enum qd_code q_conv_merge(const struct qc_prepare *p, struct int_conv *c,
     c->tile_depth = c->merged ? c->window.kernel[1] * c->channels : c->channels;
     c->tile_channels = (c->tile_depth + 3) / 4 * 4;
     /* Columns at the border are not told apart: that gained nothing here. */
-    return qc_taps_init(p, &c->window, x, &p->out[0], c->tile_channels, c->merged, false, &c->taps,
+    return qc_taps_init(p, &c->window, x, &p->out[0], c->tile_channels, QC_NR, c->merged, false,
+                        &c->taps,
                         err);
 }
 

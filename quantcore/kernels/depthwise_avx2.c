@@ -1,58 +1,86 @@
-/* Depthwise convolution, AVX2 + FMA: 8 channels x 4 pixels. The channels beyond a multiple of 8
- * go to `_ref`, whose result is the same by contract. */
+/* Depthwise convolution, AVX2 + FMA. f32: 16 channels, which are a line of the cache, x up to 6
+ * pixels, then 8 channels. The channels beyond a multiple of 8 go to `_ref`, whose result is the
+ * same by contract. */
 #include <immintrin.h>
 
 #include "quantcore/kernels/kernels_decl.h"
 #include "quantcore/kernels/kernels_rows.h"
 
-enum { LANES = 8, PIXELS = 4 };
+enum { LANES = 8, PIXELS = 4, PIXELS_F32 = 6 };
 
-static inline void store_f32(float *out, __m256 y, float lo, float hi)
+TILE_INLINE void store_f32(float *out, __m256 y, __m256 lo, __m256 hi)
 {
-    y = _mm256_min_ps(_mm256_set1_ps(hi), _mm256_max_ps(_mm256_set1_ps(lo), y));
-    _mm256_storeu_ps(out, y);
+    _mm256_storeu_ps(out, _mm256_min_ps(hi, _mm256_max_ps(lo, y)));
 }
 
-#define ACC(r) __m256 a##r = bias;
-#define POINT(r) const float *x##r = d->in + (i + r) * d->in_step + c;
-#define STEP(r) a##r = _mm256_fmadd_ps(_mm256_loadu_ps(x##r + tap), w, a##r);
-#define STORE(r) store_f32(d->out + (i + r) * d->out_step + c, a##r, d->lo, d->hi);
+/* Pixels from i on, channels from c on. */
+typedef void segment_f32_fn(const struct qc_depthwise_f32 *d, int i, int c);
 
-#define SEGMENT(n)                                                                     \
-    static inline void segment_f32_##n(const struct qc_depthwise_f32 *d, int i, int c) \
-    {                                                                                  \
-        const __m256 bias = _mm256_loadu_ps(d->bias + c);                              \
-        const float *weights = d->weights + c;                                         \
-        ROWS_##n(ACC)                                                                  \
-        ROWS_##n(POINT)                                                                \
-        for (int t = 0; t < d->n_taps; t++) {                                          \
-            const ptrdiff_t tap = d->tap[t];                                           \
-            const __m256 w = _mm256_loadu_ps(weights);                                 \
-            weights += d->channels_padded;                                             \
-            ROWS_##n(STEP)                                                             \
-        }                                                                              \
-        ROWS_##n(STORE)                                                                \
+/* By width: the second half of the bias and of the weights; a pixel's accumulators, step, store.
+ * Three pixels a pointer: the others are one and two steps away, which an address can hold. */
+#define AT(p, r, step) (p[(r) / 3] + (r) % 3 * step)
+#define BIAS_16        const __m256 bias1 = _mm256_loadu_ps(d->bias + c + 8);
+#define WEIGHTS_16     const __m256 w1 = _mm256_loadu_ps(weights + 8);
+#define ACC_16(r)      __m256 a##r = bias0, b##r = bias1;
+#define STEP_16(r)                                                              \
+    a##r = _mm256_fmadd_ps(_mm256_loadu_ps(AT(x, r, in_step)), w0, a##r);        \
+    b##r = _mm256_fmadd_ps(_mm256_loadu_ps(AT(x, r, in_step) + 8), w1, b##r);
+#define STORE_16(r)                              \
+    store_f32(AT(y, r, out_step), a##r, lo, hi); \
+    store_f32(AT(y, r, out_step) + 8, b##r, lo, hi);
+
+#define BIAS_8
+#define WEIGHTS_8
+#define ACC_8(r)   __m256 a##r = bias0;
+#define STEP_8(r)  a##r = _mm256_fmadd_ps(_mm256_loadu_ps(AT(x, r, in_step)), w0, a##r);
+#define STORE_8(r) store_f32(AT(y, r, out_step), a##r, lo, hi);
+
+#define SEGMENT_OF(n, width)                                                              \
+    static void segment_f32_##n##x##width(const struct qc_depthwise_f32 *d, int i, int c) \
+    {                                                                                     \
+        const __m256 bias0 = _mm256_loadu_ps(d->bias + c);                                \
+        const __m256 lo = _mm256_set1_ps(d->lo), hi = _mm256_set1_ps(d->hi);              \
+        const float *weights = d->weights + c;                                            \
+        const ptrdiff_t in_step = d->in_step, out_step = d->out_step;                     \
+        const float *in = d->in + i * in_step + c;                                        \
+        BIAS_##width                                                                      \
+        ROWS_##n(ACC_##width)                                                             \
+        for (int t = 0; t < d->n_taps; t++) {                                             \
+            const float *const x[2] = {in + d->tap[t], in + d->tap[t] + 3 * in_step};     \
+            const __m256 w0 = _mm256_loadu_ps(weights);                                   \
+            WEIGHTS_##width                                                               \
+            weights += d->channels_padded;                                                \
+            ROWS_##n(STEP_##width)                                                        \
+        }                                                                                 \
+        float *out = d->out + i * out_step + c;                                           \
+        float *const y[2] = {out, out + 3 * out_step};                                    \
+        ROWS_##n(STORE_##width)                                                           \
     }
+#define SEGMENTS(width)                                                           \
+    SEGMENT_OF(1, width) SEGMENT_OF(2, width) SEGMENT_OF(3, width)                \
+    SEGMENT_OF(4, width) SEGMENT_OF(5, width) SEGMENT_OF(6, width)                \
+    static segment_f32_fn *const segments_f32_x##width[PIXELS_F32] = {            \
+        segment_f32_1x##width, segment_f32_2x##width, segment_f32_3x##width,      \
+        segment_f32_4x##width, segment_f32_5x##width, segment_f32_6x##width};
 
-SEGMENT(1)
-SEGMENT(4)
+SEGMENTS(16)
+SEGMENTS(8)
 
-#undef ACC
-#undef POINT
-#undef STEP
-#undef STORE
-#undef SEGMENT
+#undef AT
+#undef SEGMENT_OF
+#undef SEGMENTS
 
+/* 14 pixels are segments of 5, 5 and 4, not of 6, 6 and 2. */
 static void one_row_f32(const struct qc_depthwise_f32 *d)
 {
-    int c = 0;
-    for (; c + LANES <= d->channels; c += LANES) {
-        int i = 0;
-        for (; i + PIXELS <= d->n_pixels; i += PIXELS) {
-            segment_f32_4(d, i, c);
-        }
-        for (; i < d->n_pixels; i++) {
-            segment_f32_1(d, i, c);
+    int c = 0, n = (d->n_pixels + PIXELS_F32 - 1) / PIXELS_F32;
+    for (int width = 2 * LANES; width >= LANES; width /= 2) {
+        segment_f32_fn *const *by_pixels = width > LANES ? segments_f32_x16 : segments_f32_x8;
+        for (; c + width <= d->channels; c += width) {
+            for (int k = 0; k < n; k++) {
+                int first = k * d->n_pixels / n, end = (k + 1) * d->n_pixels / n;
+                by_pixels[end - first - 1](d, first, c);
+            }
         }
     }
     if (c < d->channels) {
@@ -91,7 +119,7 @@ static inline void store_s8(const struct qc_depthwise_s8 *d, int64_t at, int c, 
         __m128i s16 = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
         _mm_storel_epi64((__m128i *)(void *)(d->out_u8 + at), _mm_packus_epi16(s16, s16));
     } else {
-        store_f32(d->out_f32 + at, y, d->lo, d->hi);
+        store_f32(d->out_f32 + at, y, _mm256_set1_ps(d->lo), _mm256_set1_ps(d->hi));
     }
 }
 

@@ -42,6 +42,7 @@ static void use_ref(struct qc_kernels *k)
         .isa = QC_ISA_REF,
         .tile_rows_f32 = 4,
         .tile_rows_s8 = 4,
+        .panel_f32 = QC_NR,
         .tile_f32 = qc_tile_f32__ref,
         .tile_s8 = qc_tile_s8__ref,
         .sum_taps_u8 = qc_sum_taps_u8__ref,

@@ -20,14 +20,15 @@ enum qc_isa {
 };
 
 /* ---- convolution and GEMM: one driver, two micro-kernels ------------------------------------
- * A tile computes `rows` output pixels x `QC_NR` output channels. Input pixels are addressed by
+ * A tile computes `rows` output pixels x a panel of output channels: QC_NR or, of f32, what the
+ * table says. Input pixels are addressed by
  * row pointers plus tap offsets (no im2col): for tap t and input channel c the value is
  * row[r][tap[t] + c]. Borders have been filled by the producer with real zero (0.0f, or the
  * zero point), so that no tap needs a test; taps that see nothing else may be left out: in f32 any
  * of them, in s8 the first and the last. GEMM is the case n_taps = 1.
  *
- * Packed weights, for a panel of QC_NR output channels (missing ones are zero):
- *   f32: [tap][c][QC_NR]                    c = 0..channels-1
+ * Packed weights, for a panel of output channels (missing ones are zero):
+ *   f32: [tap][c][panel]                    c = 0..channels-1
  *   s8:  [tap][c/4][QC_NR][4]               channels rounded up to a multiple of 4 with zeros;
  *        the input's channel stride must make those extra bytes readable (any value: weight 0).
  * qc_pack_* below make them. */
@@ -36,15 +37,17 @@ enum qc_isa {
 
 struct qc_tile_f32 {
     const float *const *row;  /* n_rows input pixels */
-    float *const *out;        /* n_rows output pixels, already at this panel's first channel */
+    float *const *out;        /* n_rows output pixels */
+    int64_t first;            /* where this panel's first channel is in them */
     int n_rows;               /* 1..QC_MAX_ROWS */
     const int32_t *tap;       /* n_taps offsets in elements */
     const int32_t *gap;       /* n_taps: elements of the panel left out after the tap's weights */
     int n_taps;
     int channels;             /* input channels of the group */
+    int panel;                /* the kernel's panel_f32 */
     const float *weights;     /* of the first tap, in a packed panel */
-    const float *bias;        /* QC_NR values (zero padded) */
-    int n_out;                /* channels of the panel to store, 1..QC_NR */
+    const float *bias;        /* panel values (zero padded) */
+    int n_out;                /* channels of the panel to store, 1..panel */
     float lo, hi;             /* fused activation: clamp; -inf, +inf for none */
     bool far;                 /* out is hardly in the second cache: it may be asked for early */
 };
@@ -227,6 +230,7 @@ typedef void qc_error_fn(const struct qc_error *p, struct qc_error_sums *sums);
 struct qc_kernels {
     enum qc_isa isa;
     int tile_rows_f32, tile_rows_s8; /* rows a tile does best with */
+    int panel_f32;                   /* channels of a packed panel, at most QC_NR */
     qc_tile_f32_fn *tile_f32;
     qc_tile_s8_fn *tile_s8;
     qc_sum_taps_u8_fn *sum_taps_u8;
@@ -262,9 +266,9 @@ void qc_kernels_init(struct qc_kernels *kernels, enum qc_isa isa);
 
 /* Packing. w: [n_out][channels][taps] (ONNX OIHW with HW flattened). out: panels *
  * qc_packed_*_size. Padded lanes are zero. */
-size_t qc_packed_panel_f32(int n_taps, int channels);  /* floats of one panel */
-size_t qc_packed_panel_s8(int n_taps, int channels);   /* bytes of one panel */
-void qc_pack_f32(const float *w, int n_out, int channels, int n_taps, float *out);
+size_t qc_packed_panel_f32(int n_taps, int channels, int panel); /* floats of one panel */
+size_t qc_packed_panel_s8(int n_taps, int channels);             /* bytes of one panel */
+void qc_pack_f32(const float *w, int n_out, int channels, int n_taps, int panel, float *out);
 void qc_pack_s8(const int8_t *w, int n_out, int channels, int n_taps, int8_t *out);
 /* Quads: taps of a depthwise convolution by four, so that one instruction multiplies them.
  * ret_order [qc_quads(n_taps)][4]: the taps in their order or, columns (3 x 3 taps only), those of a

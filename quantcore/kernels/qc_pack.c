@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-size_t qc_packed_panel_f32(int n_taps, int channels)
+size_t qc_packed_panel_f32(int n_taps, int channels, int panel)
 {
-    return (size_t)n_taps * (size_t)channels * QC_NR;
+    return (size_t)n_taps * (size_t)channels * (size_t)panel;
 }
 
 size_t qc_packed_panel_s8(int n_taps, int channels)
@@ -12,16 +12,16 @@ size_t qc_packed_panel_s8(int n_taps, int channels)
     return (size_t)n_taps * (((size_t)channels + 3) & ~(size_t)3) * QC_NR;
 }
 
-void qc_pack_f32(const float *w, int n_out, int channels, int n_taps, float *out)
+void qc_pack_f32(const float *w, int n_out, int channels, int n_taps, int panel, float *out)
 {
-    size_t panel = qc_packed_panel_f32(n_taps, channels);
+    size_t size = qc_packed_panel_f32(n_taps, channels, panel), width = (size_t)panel;
     size_t taps = (size_t)n_taps, depth = (size_t)channels;
-    memset(out, 0, ((size_t)n_out + QC_NR - 1) / QC_NR * panel * sizeof(*out));
+    memset(out, 0, ((size_t)n_out + width - 1) / width * size * sizeof(*out));
     for (size_t o = 0; o < (size_t)n_out; o++) {
-        float *p = out + o / QC_NR * panel + o % QC_NR;
+        float *p = out + o / width * size + o % width;
         for (size_t c = 0; c < depth; c++) {
             for (size_t t = 0; t < taps; t++) {
-                p[(t * depth + c) * QC_NR] = w[(o * depth + c) * taps + t];
+                p[(t * depth + c) * width] = w[(o * depth + c) * taps + t];
             }
         }
     }

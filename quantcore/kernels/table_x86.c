@@ -37,6 +37,7 @@ static void use_avx2(struct qc_kernels *k)
     k->isa = QC_ISA_AVX2;
     k->tile_rows_f32 = 6;
     k->tile_rows_s8 = 4;
+    k->panel_f32 = 16;
     k->tile_f32 = qc_tile_f32__avx2;
     k->tile_s8 = qc_tile_s8__avx2;
     k->sum_taps_u8 = qc_sum_taps_u8__avx2;
@@ -76,6 +77,7 @@ static void use_avx512(struct qc_kernels *k)
     k->isa = QC_ISA_AVX512;
     k->tile_rows_f32 = 12;
     k->tile_rows_s8 = 12;
+    k->panel_f32 = 32;
     k->tile_f32 = qc_tile_f32__avx512;
     k->tile_s8 = qc_tile_s8__avx512;
     k->sum_taps_u8 = qc_sum_taps_u8__avx512;

@@ -26,8 +26,8 @@ TILE_INLINE void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
 #define WEIGHTS_32 const __m512 w1 = _mm512_loadu_ps(w + 16);
 #define ACC_32(r) __m512 a##r = bias0, b##r = bias1;
 #define CLAIM_32(r)                      \
-    __builtin_prefetch(t->out[r], 1);    \
-    __builtin_prefetch(t->out[r] + 16, 1);
+    __builtin_prefetch(t->out[r] + first, 1);    \
+    __builtin_prefetch(t->out[r] + first + 16, 1);
 #define STEP_32(r)                                \
     {                                             \
         const __m512 x = _mm512_set1_ps(x##r[c]); \
@@ -35,8 +35,8 @@ TILE_INLINE void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
         b##r = _mm512_fmadd_ps(x, w1, b##r);      \
     }
 #define STORE_32(r)                       \
-    store16(t->out[r], a##r, lo, hi, 16); \
-    store16(t->out[r] + 16, b##r, lo, hi, n_out - 16);
+    store16(t->out[r] + first, a##r, lo, hi, 16); \
+    store16(t->out[r] + first + 16, b##r, lo, hi, n_out - 16);
 
 #define BIAS_24 const __m256 bias1 = _mm256_loadu_ps(t->bias + 16);
 #define WEIGHTS_24 const __m256 w1 = _mm256_loadu_ps(w + 16);
@@ -51,21 +51,21 @@ TILE_INLINE void store16(float *out, __m512 v, __m512 lo, __m512 hi, int n)
         b##r = _mm256_fmadd_ps(_mm512_castps512_ps256(x), w1, b##r); \
     }
 #define STORE_24(r)                       \
-    store16(t->out[r], a##r, lo, hi, 16); \
-    store16(t->out[r] + 16, _mm512_castps256_ps512(b##r), lo, hi, n_out - 16);
+    store16(t->out[r] + first, a##r, lo, hi, 16); \
+    store16(t->out[r] + first + 16, _mm512_castps256_ps512(b##r), lo, hi, n_out - 16);
 
 #define BIAS_16
 #define WEIGHTS_16
 #define ACC_16(r)   __m512 a##r = bias0;
-#define CLAIM_16(r) __builtin_prefetch(t->out[r], 1);
+#define CLAIM_16(r) __builtin_prefetch(t->out[r] + first, 1);
 #define STEP_16(r)  a##r = _mm512_fmadd_ps(_mm512_set1_ps(x##r[c]), w0, a##r);
-#define STORE_16(r) store16(t->out[r], a##r, lo, hi, n_out);
+#define STORE_16(r) store16(t->out[r] + first, a##r, lo, hi, n_out);
 
 #define TILE_OF(n, width, KEEP)                                      \
     static void tile_##n##x##width(const struct qc_tile_f32 *t)      \
     {                                                                \
         const __m512 bias0 = _mm512_loadu_ps(t->bias);               \
-        const ptrdiff_t channels = t->channels;                      \
+        const ptrdiff_t channels = t->channels, first = t->first;    \
         const float *w = t->weights;                                 \
         BIAS_##width                                                 \
         ROWS_##n(ACC_##width)                                        \

@@ -15,11 +15,11 @@ static inline void store_row(const struct qc_tile_f32 *t, int r, int first, floa
     float32x4_t lo = vdupq_n_f32(t->lo), hi = vdupq_n_f32(t->hi);
     float buffer[LANES]; /* a partial panel goes through it: nothing is written past n */
     int n = t->n_out - first;
-    float *out = n >= LANES ? t->out[r] + first : buffer;
+    float *to = t->out[r] + t->first + first, *out = n >= LANES ? to : buffer;
     vst1q_f32(out, clamp4(v0, lo, hi));
     vst1q_f32(out + 4, clamp4(v1, lo, hi));
     if (n < LANES) {
-        memcpy(t->out[r] + first, buffer, (size_t)n * sizeof(*buffer));
+        memcpy(to, buffer, (size_t)n * sizeof(*buffer));
     }
 }
 

@@ -11,18 +11,18 @@ void qc_tile_f32__ref(const struct qc_tile_f32 *t)
     for (int r = 0; r < t->n_rows; r++) {
         float acc[QC_NR];
         const float *w = t->weights;
-        memcpy(acc, t->bias, sizeof(acc));
+        memcpy(acc, t->bias, (size_t)t->panel * sizeof(*acc));
         for (int tap = 0; tap < t->n_taps; tap++) {
             const float *x = t->row[r] + t->tap[tap];
-            for (int c = 0; c < t->channels; c++, w += QC_NR) {
-                for (int o = 0; o < QC_NR; o++) {
+            for (int c = 0; c < t->channels; c++, w += t->panel) {
+                for (int o = 0; o < t->panel; o++) {
                     acc[o] = fmaf(x[c], w[o], acc[o]);
                 }
             }
             w += t->gap[tap];
         }
         for (int o = 0; o < t->n_out; o++) {
-            t->out[r][o] = qc_clamp(acc[o], t->lo, t->hi);
+            t->out[r][t->first + o] = qc_clamp(acc[o], t->lo, t->hi);
         }
     }
 }

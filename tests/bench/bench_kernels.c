@@ -56,9 +56,10 @@ static void run_tile_f32(const struct qc_kernels *k)
                             .gap = no_gap,
                             .n_taps = TAPS,
                             .channels = CHANNELS,
+                            .panel = k->panel_f32,
                             .weights = f32_w,
                             .bias = f32_bias,
-                            .n_out = QC_NR,
+                            .n_out = k->panel_f32,
                             .lo = 0.0f,
                             .hi = INFINITY};
     k->tile_f32(&t);
@@ -225,7 +226,7 @@ enum { ATTEMPTS = 5 };
 static bool report_tile(const struct qc_kernels *k, bool s8)
 {
     int rows = s8 ? k->tile_rows_s8 : k->tile_rows_f32;
-    double ops = 2.0 * TAPS * CHANNELS * QC_NR * rows;
+    double ops = 2.0 * TAPS * CHANNELS * (s8 ? QC_NR : k->panel_f32) * rows;
     double least = (s8 ? floor_s8 : floor_f32)[k->isa], gops = 0.0, best = 0.0;
     for (int i = 0; i < ATTEMPTS && (i == 0 || gops < least * best); i++) {
         best = bench_peak(k->isa, s8);

@@ -78,6 +78,7 @@ static void check_tile_f32(enum qc_isa isa, const struct shape *s, int n_rows, i
     struct qc_kernels ref, k;
     qc_kernels_init(&ref, QC_ISA_REF);
     qc_kernels_init(&k, isa);
+    n_out = n_out < k.panel_f32 ? n_out : k.panel_f32;
     data_f32(in, IN, kind);
     data_f32(w, W, DATA_PLAIN);
     memset(bias, 0, sizeof(bias));
@@ -86,12 +87,13 @@ static void check_tile_f32(enum qc_isa isa, const struct shape *s, int n_rows, i
     for (int r = 0; r < QC_MAX_ROWS; r++) {
         rows[r] = in + start[r];
     }
-    qc_pack_f32(w, n_out, s->channels, s->n_taps, packed);
-    int first = 0, tap_size = s->channels * QC_NR;
+    qc_pack_f32(w, n_out, s->channels, s->n_taps, k.panel_f32, packed);
+    int first = 0, tap_size = s->channels * k.panel_f32;
     int n_taps = some_taps(s->n_taps, tap_size, tap, gap, &first);
     struct qc_tile_f32 t = {.row = rows, .n_rows = n_rows, .tap = tap, .gap = gap,
                             .n_taps = n_taps, .channels = s->channels,
-                            .weights = packed + first * tap_size, .bias = bias, .n_out = n_out,
+                            .panel = k.panel_f32, .weights = packed + first * tap_size,
+                            .bias = bias, .n_out = n_out,
                             .lo = lo, .hi = hi, .far = data_next() % 2 == 0};
     run_f32(ref.tile_f32, t, want, NULL);
     run_f32(k.tile_f32, t, got, want);
@@ -292,28 +294,29 @@ START_TEST(pack_f32__every_shape__tile_is_the_direct_convolution)
         data_f32(w, 2 * W, DATA_PLAIN);
         data_f32(bias, QC_NR, DATA_PLAIN);
         make_addresses(n_taps, channels, tap, start);
-        qc_pack_f32(w, N_OUT, channels, n_taps, packed);
+        qc_pack_f32(w, N_OUT, channels, n_taps, k.panel_f32, packed);
         for (int o = 0; o < N_OUT; o++) {
             const float *row = in + start[0];
             float *out = y;
-            int panel = o / QC_NR;
+            int panel = o / k.panel_f32, left = N_OUT - panel * k.panel_f32;
             struct qc_tile_f32 t = {.row = &row, .n_rows = 1, .tap = tap,
                                     .gap = no_gap, .n_taps = n_taps,
-                                    .channels = channels, .bias = bias, .out = &out,
-                                    .n_out = panel == 0 ? QC_NR : N_OUT - QC_NR,
+                                    .channels = channels, .panel = k.panel_f32, .bias = bias,
+                                    .out = &out,
+                                    .n_out = left < k.panel_f32 ? left : k.panel_f32,
                                     .lo = -INFINITY, .hi = INFINITY};
-            t.weights = packed + (size_t)panel * qc_packed_panel_f32(n_taps, channels);
+            t.weights = packed + (size_t)panel * qc_packed_panel_f32(n_taps, channels, k.panel_f32);
             k.tile_f32(&t);
             /* in the order that the header promises: to the bit */
-            float sum = bias[o % QC_NR];
+            float sum = bias[o % k.panel_f32];
             for (int i = 0; i < n_taps; i++) {
                 for (int c = 0; c < channels; c++) {
                     sum = fmaf(row[tap[i] + c], w[(o * channels + c) * n_taps + i], sum);
                 }
             }
-            if (y[o % QC_NR] != sum) {
+            if (y[o % k.panel_f32] != sum) {
                 ck_abort_msg("channel %d of shape %zu: %a, not %a", o, s,
-                             (double)y[o % QC_NR], (double)sum);
+                             (double)y[o % k.panel_f32], (double)sum);
             }
         }
     }
