@@ -1,5 +1,5 @@
 /* A job's configuration: the JSON that the service and `quantd quantize --config` take, turned
- * into quantcore's options. One table in worker_spec.c lists every field. */
+ * into quantcore's options. One table in worker_spec_fields.c lists every field. */
 #ifndef WORKER_SPEC_H
 #define WORKER_SPEC_H
 
