@@ -1,168 +1,18 @@
-/* The pool with a fake child: the test binary itself, started again with "fake-child". */
+/* The pool with a fake child: the test binary itself, started again with "fake-child"
+ * (tests/lib/fake_child.c). */
 #include <check.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "worker/worker.h"
 #include "worker/worker_check.h"
-#include "worker/worker_progress.h"
-#include "worker/worker_sandbox.h"
 #include "worker/worker_state.h"
-
-static struct worker_channel channel;
-static char scratch[4096];
-
-static void send_json(const char *text)
-{
-    struct qd_error err;
-    json_t *frame = json_loads(text, 0, NULL);
-    if (worker_channel_send(&channel, frame, &err) != QD_OK) {
-        _exit(90);
-    }
-    json_decref(frame);
-}
-
-static void write_scratch(const char *name, const char *text)
-{
-    char path[4200];
-    snprintf(path, sizeof(path), "%s/%s", scratch, name);
-    FILE *f = fopen(path, "w");
-    if (f == NULL || fputs(text, f) < 0 || fclose(f) != 0) {
-        _exit(91);
-    }
-}
-
-#define RESULT(file)                                                                          \
-    "{\"type\":\"result\",\"passed\":true,\"summary\":{\"x\":1},\"artifacts\":[{\"name\":"     \
-    "\"model.onnx\",\"file\":\"" file "\",\"content_type\":\"application/onnx\"}],"           \
-    "\"layers\":[{\"node\":\"c\",\"op_type\":\"Conv\",\"precision\":\"s8\",\"cosine\":0.5}]}"
-
-static void child_result(void)
-{
-    char byte[8] = {0};
-    if (read(WORKER_FIRST_INPUT_FD, byte, 5) != 5) {
-        _exit(92);
-    }
-    worker_channel_phase(&channel, "pass1", NULL) == QD_OK ? (void)0 : _exit(93);
-    worker_channel_progress(&channel, 2, 4, "samples", NULL) == QD_OK ? (void)0 : _exit(93);
-    write_scratch("out.bin", byte);
-    send_json("{\"type\":\"rows\",\"calibration\":[{\"tensor\":\"t\",\"op_type\":\"Conv\","
-              "\"dtype\":\"s8\",\"scale\":0.5,\"zero_point\":1,\"count\":9,\"lo\":null,"
-              "\"mean\":0.25}]}");
-    send_json(RESULT("out.bin"));
-}
-
-static void child_raw(const char *header, size_t size)
-{
-    if (write(WORKER_CHILD_FD, header, size) < 0) {
-        _exit(94);
-    }
-    pause();
-}
-
-static void child_sandbox(void)
-{
-    char text[256], path[64];
-    struct worker_sandbox s = {.scratch = scratch, .memory_limit = 0, .file_limit = 1 << 20};
-    struct worker_sandbox_level level;
-    struct qd_error err;
-    snprintf(path, sizeof(path), "/tmp/qd-escape-%d", (int)getpid());
-    if (worker_sandbox_enter(&s, &level, &err) != QD_OK) {
-        _exit(95);
-    }
-    int fd = open(path, O_CREAT | O_WRONLY, 0600);
-    if (fd >= 0) {
-        unlink(path);
-    }
-    struct rlimit core;
-    getrlimit(RLIMIT_CORE, &core);
-    write_scratch("allowed", "x");
-    snprintf(text, sizeof(text),
-             "{\"type\":\"result\",\"passed\":true,\"summary\":{\"landlock\":%d,\"seccomp\":%d,"
-             "\"escaped\":%d,\"socket\":%d,\"core\":%d,\"signal\":%d},\"artifacts\":[]}",
-             level.landlock, level.seccomp, fd >= 0, socket(AF_INET, SOCK_STREAM, 0) >= 0,
-             core.rlim_max != 0, kill(getppid(), 0) == 0);
-    send_json(text);
-}
-
-static void fake_child_main(void)
-{
-    struct qd_error err;
-    json_t *job = NULL;
-    if (worker_channel_init(&channel, WORKER_CHILD_FD, 1, &err) != QD_OK ||
-        worker_channel_read(&channel, &job, &err) != QD_OK) {
-        _exit(96);
-    }
-    snprintf(scratch, sizeof(scratch), "%s", json_string_value(json_object_get(job, "scratch")));
-    const char *mode =
-        json_string_value(json_object_get(json_object_get(job, "config"), "mode"));
-    if (strcmp(mode, "result") == 0) {
-        child_result();
-    } else if (strcmp(mode, "error") == 0) {
-        qd_fail_on(&err, QD_UNSUPPORTED, "conv1", "gr\xc3\xb6\xc3\x9f" "e [2,2] \xe5\x9b\xff");
-        worker_channel_error(&channel, &err, NULL) == QD_OK ? (void)0 : _exit(93);
-        _exit(1);
-    } else if (strcmp(mode, "crash") == 0) {
-        signal(SIGSEGV, SIG_DFL);
-        raise(SIGSEGV);
-    } else if (strcmp(mode, "oom") == 0) {
-        raise(SIGKILL);
-    } else if (strcmp(mode, "hang") == 0) {
-        signal(SIGTERM, SIG_IGN);
-        for (;;) {
-            pause();
-        }
-    } else if (strcmp(mode, "silent") == 0) {
-        worker_channel_done(&channel);
-        for (;;) {
-            pause();
-        }
-    } else if (strcmp(mode, "garbage") == 0) {
-        child_raw("\x05\0\0\0{{{{{", 9);
-    } else if (strcmp(mode, "oversize") == 0) {
-        child_raw("\xff\xff\xff\x7f", 4);
-    } else if (strcmp(mode, "escape") == 0) {
-        send_json(RESULT("../../quantd.db"));
-    } else if (strcmp(mode, "symlink") == 0) {
-        char path[4200];
-        snprintf(path, sizeof(path), "%s/link", scratch);
-        symlink("/etc/passwd", path) == 0 ? (void)0 : _exit(97);
-        send_json(RESULT("link"));
-    } else if (strcmp(mode, "flood") == 0) {
-        for (;;) {
-            send_json("{\"type\":\"phase\",\"phase\":\"pass1\"}");
-        }
-    } else if (strcmp(mode, "linger") == 0) {
-        write_scratch("out.bin", "x");
-        send_json(RESULT("out.bin"));
-        for (;;) {
-            pause();
-        }
-    } else if (strcmp(mode, "nonzero") == 0) {
-        write_scratch("out.bin", "x");
-        send_json(RESULT("out.bin"));
-        _exit(3);
-    } else if (strcmp(mode, "sandbox") == 0) {
-        worker_channel_done(&channel);
-        worker_channel_init(&channel, WORKER_CHILD_FD, 0, &err) == QD_OK ? (void)0 : _exit(98);
-        child_sandbox();
-    }
-    _exit(0);
-}
-
-__attribute__((constructor)) static void fake_child(int argc, char **argv)
-{
-    if (argc == 2 && strcmp(argv[1], "fake-child") == 0) {
-        fake_child_main();
-    }
-}
 
 /* --- the parent ----------------------------------------------------------------------------- */
 
