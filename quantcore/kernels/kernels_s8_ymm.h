@@ -89,12 +89,8 @@ static inline __m256i load_s32(const int32_t *p)
         b##r = _mm256_sub_epi32(b##r, _mm256_mullo_epi32(z1, sum)); \
     }
 
-/* A tile of 16 channels from `first` on; one instance a row count. */
-typedef void half_tile_s8_fn(const struct qc_tile_s8 *t, int first);
-
-/* The panel in halves, the rows in groups of up to max_rows. */
-static inline void run_half_tiles(const struct qc_tile_s8 *t, half_tile_s8_fn *const *by_rows,
-                                  int max_rows)
+/* The rows in groups of up to max_rows. */
+static inline void run_row_groups(const struct qc_tile_s8 *t, qc_tile_s8_fn *run, int max_rows)
 {
     for (int r = 0; r < t->n_rows; r += max_rows) {
         struct qc_tile_s8 part = *t;
@@ -103,9 +99,7 @@ static inline void run_half_tiles(const struct qc_tile_s8 *t, half_tile_s8_fn *c
         part.out_u8 = t->out_u8 != NULL ? t->out_u8 + r : NULL;
         part.out_f32 = t->out_f32 != NULL ? t->out_f32 + r : NULL;
         part.n_rows = t->n_rows - r < max_rows ? t->n_rows - r : max_rows;
-        for (int first = 0; first < t->n_out; first += LANES) {
-            by_rows[part.n_rows - 1](&part, first);
-        }
+        run(&part);
     }
 }
 

@@ -36,7 +36,7 @@ static void use_avx2(struct qc_kernels *k)
 {
     k->isa = QC_ISA_AVX2;
     k->tile_rows_f32 = 6;
-    k->tile_rows_s8 = 4;
+    k->tile_rows_s8 = 6;
     k->panel_f32 = 16;
     k->tile_f32 = qc_tile_f32__avx2;
     k->tile_s8 = qc_tile_s8__avx2;

@@ -51,9 +51,18 @@ TILE(4)
 TILE(5)
 TILE(6)
 
+/* The panel in halves. */
+static void run_rows(const struct qc_tile_s8 *t)
+{
+    static void (*const by_rows[ROWS])(const struct qc_tile_s8 *, int) = {
+        tile_1, tile_2, tile_3, tile_4, tile_5, tile_6,
+    };
+    for (int first = 0; first < t->n_out; first += LANES) {
+        by_rows[t->n_rows - 1](t, first);
+    }
+}
+
 void qc_tile_s8__avxvnni(const struct qc_tile_s8 *t)
 {
-    static half_tile_s8_fn *const by_rows[ROWS] = {tile_1, tile_2, tile_3,
-                                                   tile_4, tile_5, tile_6};
-    run_half_tiles(t, by_rows, ROWS);
+    run_row_groups(t, run_rows, ROWS);
 }
