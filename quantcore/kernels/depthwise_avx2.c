@@ -1,9 +1,9 @@
 /* Depthwise convolution, AVX2 + FMA. f32: 16 channels, which are a line of the cache, x up to 6
- * pixels, then 8 channels. The channels beyond a multiple of 8 go to `_ref`, whose result is the
+ * pixels, then 8 channels. u8 x s8: 32 channels x 1 pixel; where there are fewer, or the result is
+ * f32, 8 channels x 4 pixels. The channels beyond a multiple of 8 go to `_ref`, whose result is the
  * same by contract. */
-#include <immintrin.h>
-
 #include "quantcore/kernels/kernels_decl.h"
+#include "quantcore/kernels/kernels_depthwise_ymm.h"
 #include "quantcore/kernels/kernels_rows.h"
 
 enum { LANES = 8, PIXELS = 4, PIXELS_F32 = 6 };
@@ -175,7 +175,86 @@ static void one_row_s8(const struct qc_depthwise_s8 *d)
     }
 }
 
+/* Pairs of taps: their bytes interleaved and widened are what one vpmaddwd multiplies and adds.
+ * Nine bits of a weight and eight of an input are exact. */
+enum { PAIRS_MOST = 32 };
+
+struct pairs {
+    struct finish f;
+    int n;
+    ptrdiff_t tap[2 * PAIRS_MOST];
+    struct four w[PAIRS_MOST];
+};
+
+/* Register k of two taps' weights, interleaved. */
+static inline __m256i pair_weights(const int16_t *w0, const int16_t *w1, int k)
+{
+    __m128i low = _mm_unpacklo_epi16(load8(w0 + 4 * k), load8(w1 + 4 * k));
+    __m128i high = _mm_unpacklo_epi16(load8(w0 + 16 + 4 * k), load8(w1 + 16 + 4 * k));
+    return _mm256_set_m128i(high, low);
+}
+
+/* The last tap of an odd number is half of a pair whose other weight is 0. */
+static void pairs_init(struct pairs *p, const struct qc_depthwise_s8 *d, int c)
+{
+    static const int16_t none[STRIP];
+    finish_init(&p->f, d, c);
+    p->n = (d->n_taps + 1) / 2;
+    for (int g = 0; g < p->n; g++) {
+        const int16_t *w0 = d->weights + (ptrdiff_t)(2 * g) * d->channels_padded + c;
+        bool two = 2 * g + 1 < d->n_taps;
+        const int16_t *w1 = two ? w0 + d->channels_padded : none;
+        p->tap[2 * g] = d->tap[2 * g];
+        p->tap[2 * g + 1] = d->tap[two ? 2 * g + 1 : 2 * g];
+        p->w[g] = (struct four){pair_weights(w0, w1, 0), pair_weights(w0, w1, 1),
+                                pair_weights(w0, w1, 2), pair_weights(w0, w1, 3)};
+    }
+}
+
+static inline __m256i add_product(__m256i acc, __m256i x, __m256i w)
+{
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(x, w));
+}
+
+static inline void pairs_pixel(const struct pairs *p, const uint8_t *in, uint8_t *out)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    struct four a = p->f.bias;
+    for (int g = 0; g < p->n; g++) {
+        const struct four *w = &p->w[g];
+        __m256i x0 = load32(in + p->tap[2 * g]), x1 = load32(in + p->tap[2 * g + 1]);
+        __m256i low = _mm256_unpacklo_epi8(x0, x1), high = _mm256_unpackhi_epi8(x0, x1);
+        a.q0 = add_product(a.q0, _mm256_unpacklo_epi8(low, zero), w->q0);
+        a.q1 = add_product(a.q1, _mm256_unpackhi_epi8(low, zero), w->q1);
+        a.q2 = add_product(a.q2, _mm256_unpacklo_epi8(high, zero), w->q2);
+        a.q3 = add_product(a.q3, _mm256_unpackhi_epi8(high, zero), w->q3);
+    }
+    store_strip(&p->f, out, a);
+}
+
+/* All rows of 32 channels before the next: their weights are interleaved once. The last strip
+ * begins where 32 channels are left, inside the one before. */
+static void strips(const struct qc_depthwise_s8 *d)
+{
+    struct pairs p;
+    for (int c = 0; c < d->channels; c += STRIP) {
+        int first = c + STRIP <= d->channels ? c : d->channels - STRIP;
+        pairs_init(&p, d, first);
+        for (int r = 0; r < d->n_rows; r++) {
+            const uint8_t *in = d->in + r * d->in_row + first;
+            uint8_t *out = d->out_u8 + r * d->out_row + first;
+            for (int i = 0; i < d->n_pixels; i++, in += d->in_step, out += d->out_step) {
+                pairs_pixel(&p, in, out);
+            }
+        }
+    }
+}
+
 void qc_depthwise_s8__avx2(const struct qc_depthwise_s8 *d)
 {
-    each_row_s8(d, one_row_s8);
+    if (d->out_u8 != NULL && d->channels >= STRIP && d->n_taps <= 2 * PAIRS_MOST) {
+        strips(d);
+    } else {
+        each_row_s8(d, one_row_s8);
+    }
 }
