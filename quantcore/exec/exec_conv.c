@@ -145,7 +145,8 @@ static void run_groups(const struct qc_step *step, const struct conv *c, const f
     struct qc_pixels pixels;
     struct qc_block block;
     qc_pixels_init(&pixels, &c->in, &c->out, &c->window, &c->taps,
-                   step->kernels->tile_rows_f32);
+                   step->kernels->tile_rows_f32,
+                   sizeof(float));
     qc_block_init(&pixels, &block);
     while (qc_block_next(&pixels, &block)) {
         run_block(step, c, &block, in, out, packed, bias);

@@ -8,7 +8,8 @@ enum { BLOCK_BYTES = 192 * 1024 };
 enum { DIVIDED_ROWS = 5 };
 
 void qc_pixels_init(struct qc_pixels *p, const struct qc_view *in, const struct qc_view *out,
-                    const struct qc_window *window, const struct qc_taps *taps, int rows)
+                    const struct qc_window *window, const struct qc_taps *taps, int rows,
+                    size_t element)
 {
     const int64_t *y = out->shape.dim;
     const int *stride = window->stride;
@@ -26,7 +27,7 @@ void qc_pixels_init(struct qc_pixels *p, const struct qc_view *in, const struct 
                             .out_pixel = out->pixel_stride,
                             .rows = rows};
     /* Divided one by one: the strides are the model's, and their product may be anything. */
-    int64_t bytes = in->pixel_stride * (int64_t)qc_dtype_size(in->dtype);
+    int64_t bytes = in->pixel_stride * (int64_t)element;
     int64_t tiles = BLOCK_BYTES / (bytes > 0 ? bytes : 1) / stride[0] / stride[1] / rows;
     p->block_tiles = tiles < 1 ? 1 : (tiles > QC_BLOCK_TILES ? QC_BLOCK_TILES : (int)tiles);
 }

@@ -49,9 +49,10 @@ struct qc_block {
     int64_t next_tile, n_part_tiles;
 };
 
-/* rows: the most a tile takes, 1..QC_MAX_ROWS. Both views are NHWC. taps stay the caller's. */
+/* rows: the most a tile takes, 1..QC_MAX_ROWS; element: bytes of an input as it reads it. Both views are NHWC. taps stay the caller's. */
 void qc_pixels_init(struct qc_pixels *p, const struct qc_view *in, const struct qc_view *out,
-                    const struct qc_window *window, const struct qc_taps *taps, int rows);
+                    const struct qc_window *window, const struct qc_taps *taps, int rows,
+                    size_t element);
 /* Rows of a depthwise convolution that are done at once, of which each needs in_row more bytes of
  * the input: they stay in the second cache for all channels. */
 int64_t qc_depthwise_rows(int64_t in_row);

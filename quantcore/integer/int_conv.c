@@ -24,6 +24,7 @@ struct int_conv {
     int32_t *row_bias; /* [kernel rows][lanes]: what a row of the kernel adds when it sees the border */
     float *multiplier;
     int32_t *w_zero_point; /* as bias; NULL: none, or depthwise */
+    int64_t wide; /* inputs that the scratch takes as s16; 0: the tiles take bytes */
     struct qc_unit_output out;
 };
 
@@ -66,6 +67,7 @@ static const int32_t *tile_bias(const struct int_conv *c, const struct qc_block_
 struct panel {
     size_t index; /* of all groups' panels */
     const uint8_t *in;
+    const int16_t *wide; /* what the block's first pixel reads, or NULL */
     int64_t out;   /* element of output pixel [0,0,0] */
     int32_t *sums; /* one a pixel of the block, or NULL; the first panel of a group fills them */
     bool first;
@@ -76,12 +78,14 @@ static void run_panel(const struct qc_step *step, const struct int_conv *c,
                       const struct panel *panel, const struct qc_view *y)
 {
     const uint8_t *row[QC_MAX_ROWS];
+    const int16_t *wide_row[QC_MAX_ROWS];
     uint8_t *to_u8[QC_MAX_ROWS];
     float *to_f32[QC_MAX_ROWS];
     int32_t bias[QC_NR];
     const int8_t *weights =
         c->packed + panel->index * qc_packed_panel_s8(c->tile_taps, c->tile_depth);
     tile->row = row;
+    tile->wide_row = panel->wide != NULL ? wide_row : NULL;
     tile->out_u8 = c->out.is_u8 ? to_u8 : NULL;
     tile->out_f32 = c->out.is_u8 ? NULL : to_f32;
     for (int i = 0; i < block->n_tiles; i++) {
@@ -89,6 +93,9 @@ static void run_panel(const struct qc_step *step, const struct int_conv *c,
         tile->n_rows = t->n;
         for (int r = 0; r < QC_MAX_ROWS; r++) {
             row[r] = panel->in + block->in[t->first + r];
+        }
+        for (int r = 0; panel->wide != NULL && r < QC_MAX_ROWS; r++) {
+            wide_row[r] = panel->wide + (block->in[t->first + r] - block->in[0]);
         }
         for (int r = 0; c->out.is_u8 && r < QC_MAX_ROWS; r++) {
             to_u8[r] = (uint8_t *)y->data + panel->out + block->out[t->first + r];
@@ -111,13 +118,33 @@ static void run_panel(const struct qc_step *step, const struct int_conv *c,
     }
 }
 
+/* The inputs of a block as s16 for all panels, or NULL: they do not fit, or are more than the tiles
+ * would widen for themselves. in: of output pixel [0,0,0]. */
+static const int16_t *widen_block(const struct qc_step *step, const struct int_conv *c,
+                                  const struct qc_block *block, const uint8_t *in, int16_t *wide)
+{
+    const struct qc_block_tile *last = &block->tile[block->n_tiles - 1];
+    int64_t pixels = last->first + last->n, depth = c->tile_taps * (int64_t)c->tile_channels;
+    if (c->wide == 0 || pixels == 0) {
+        return NULL;
+    }
+    int64_t n = block->in[pixels - 1] - block->in[0] + c->taps.all.tap[c->tile_taps - 1] +
+                (c->group - 1) * (int64_t)c->channels + c->tile_channels;
+    if (n > c->wide || n > pixels * depth * c->group * c->panels) {
+        return NULL;
+    }
+    step->kernels->widen_u8(in + block->in[0], wide, (size_t)n);
+    return wide;
+}
+
 static void run_block(const struct qc_step *step, const struct int_conv *c,
                       const struct qc_block *block, const struct qc_view *x,
-                      const struct qc_view *y)
+                      const struct qc_view *y, void *scratch)
 {
     int32_t room[QC_BLOCK_TILES * QC_MAX_ROWS];
     int32_t *sums = c->w_zero_point != NULL ? room : NULL;
     const uint8_t *in = (const uint8_t *)x->data + first_tap(c, x);
+    const int16_t *wide = widen_block(step, c, block, in, scratch);
     for (int g = 0; g < c->group; g++) {
         for (int p = 0; p < c->panels; p++) {
             size_t index = (size_t)(g * c->panels + p);
@@ -132,22 +159,27 @@ static void run_block(const struct qc_step *step, const struct int_conv *c,
                                       .y_max = c->out.y_max,
                                       .lo = c->out.lo,
                                       .hi = c->out.hi};
-            struct panel panel = {index, in + g * c->channels, g * c->outputs + p * QC_NR, sums,
-                                  p == 0};
+            struct panel panel = {.index = index,
+                                  .in = in + g * c->channels,
+                                  .wide = wide != NULL ? wide + g * c->channels : NULL,
+                                  .out = g * c->outputs + p * QC_NR,
+                                  .sums = sums,
+                                  .first = p == 0};
             run_panel(step, c, block, &tile, &panel, y);
         }
     }
 }
 
 static void run_groups(const struct qc_step *step, const struct int_conv *c,
-                       const struct qc_view *x, const struct qc_view *y)
+                       const struct qc_view *x, const struct qc_view *y, void *scratch)
 {
     struct qc_pixels pixels;
     struct qc_block block;
-    qc_pixels_init(&pixels, x, y, &c->window, &c->taps, step->kernels->tile_rows_s8);
+    qc_pixels_init(&pixels, x, y, &c->window, &c->taps, step->kernels->tile_rows_s8,
+                   c->wide > 0 ? sizeof(int16_t) : sizeof(uint8_t));
     qc_block_init(&pixels, &block);
     while (qc_block_next(&pixels, &block)) {
-        run_block(step, c, &block, x, y);
+        run_block(step, c, &block, x, y, scratch);
     }
 }
 
@@ -195,8 +227,11 @@ static void q_conv_run(const struct qc_step *step, const struct qc_view *in,
                        const struct qc_view *out, void *scratch)
 {
     const struct int_conv *c = step->params;
-    (void)scratch;
-    (c->depthwise ? run_depthwise : run_groups)(step, c, &in[0], &out[0]);
+    if (c->depthwise) {
+        run_depthwise(step, c, &in[0], &out[0]);
+    } else {
+        run_groups(step, c, &in[0], &out[0], scratch);
+    }
 }
 
 static enum qd_code q_conv_check(const struct qc_prepare *p, struct qd_error *err)
@@ -289,9 +324,10 @@ static enum qd_code pack_quads(struct qd_arena *arena, struct int_conv *c, struc
     return QD_OK;
 }
 
-static enum qd_code pack_depthwise(struct qd_arena *arena, struct int_conv *c,
+static enum qd_code pack_depthwise(const struct qc_prepare *prepare, struct int_conv *c,
                                    const struct qc_unit_weights *u, struct qd_error *err)
 {
+    struct qd_arena *arena = prepare->arena;
     size_t n = (size_t)c->n_taps * (size_t)c->padded;
     QD_TRY(qd_arena_array(arena, n, sizeof(int16_t), &c->tap_weights, err));
     for (size_t lane = 0; lane < (size_t)(c->packed_pixels * c->group); lane++) {
@@ -319,9 +355,10 @@ static void pack_row_bias(struct int_conv *c, const struct qc_unit_weights *u, i
     }
 }
 
-static enum qd_code pack_groups(struct qd_arena *arena, struct int_conv *c,
+static enum qd_code pack_groups(const struct qc_prepare *prepare, struct int_conv *c,
                                 const struct qc_unit_weights *u, struct qd_error *err)
 {
+    struct qd_arena *arena = prepare->arena;
     size_t panel_size = qc_packed_panel_s8(c->tile_taps, c->tile_depth);
     size_t panels = (size_t)(c->group * c->panels);
     const int8_t *w = u->w;
@@ -334,7 +371,7 @@ static enum qd_code pack_groups(struct qd_arena *arena, struct int_conv *c,
     for (int g = 0; g < c->group; g++) {
         size_t first = (size_t)(g * c->panels);
         qc_pack_s8(w + (size_t)(g * c->outputs) * u->depth, c->outputs, c->tile_depth,
-                   c->tile_taps, c->packed + first * panel_size);
+                   c->tile_taps, prepare->kernels->s8_together, c->packed + first * panel_size);
         for (int o = 0; o < c->outputs; o++) {
             c->bias[first * QC_NR + (size_t)o] = u->bias[g * c->outputs + o];
             pack_row_bias(c, u, g * c->outputs + o, first * QC_NR + (size_t)o);
@@ -359,6 +396,20 @@ static int packed_pixels(const struct int_conv *c, const struct qc_view *x,
         return 1;
     }
     return LANES / c->group;
+}
+
+/* Room for a block's inputs as s16. Blocks are made for half of the second cache; those of wide
+ * windows may take more and are then left to the tiles. */
+static void q_conv_wide(const struct qc_prepare *p, struct int_conv *c, struct qc_step *step)
+{
+    enum { MOST = 128 * 1024 };
+    const struct qc_view *x = &p->in[0];
+    if (c->depthwise || p->kernels->widen_u8 == NULL) {
+        return;
+    }
+    int64_t all = x->image_stride * x->shape.dim[0] + 4; /* the last pixel's fours */
+    c->wide = all < MOST ? all : MOST;
+    step->scratch_size = (size_t)c->wide * sizeof(int16_t) + QD_ARENA_TAIL;
 }
 
 enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
@@ -387,7 +438,8 @@ enum qd_code qc_prepare_q_conv(const struct qc_prepare *p, struct qc_step *step,
     QD_TRY(q_conv_merge(p, c, c->w_zero_point != NULL, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->bias, err));
     QD_TRY(qd_arena_array(p->arena, lanes, sizeof(float), &c->multiplier, err));
-    QD_TRY((c->depthwise ? pack_depthwise : pack_groups)(p->arena, c, &u, err));
+    QD_TRY((c->depthwise ? pack_depthwise : pack_groups)(p, c, &u, err));
+    q_conv_wide(p, c, step);
     step->params = c;
     step->run = q_conv_run;
     return QD_OK;

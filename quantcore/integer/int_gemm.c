@@ -114,7 +114,7 @@ enum qd_code qc_prepare_q_gemm(const struct qc_prepare *p, struct qc_step *step,
         QD_TRY(qd_arena_array(p->arena, lanes, sizeof(int32_t), &c->w_zero_point, err));
         step->scratch_size = (size_t)c->n_rows * sizeof(int32_t);
     }
-    qc_pack_s8(rows, c->n_out, c->depth, 1, c->packed);
+    qc_pack_s8(rows, c->n_out, c->depth, 1, p->kernels->s8_together, c->packed);
     for (int o = 0; o < c->n_out; o++) {
         if (u.zero_point != NULL) {
             c->w_zero_point[o] = u.zero_point[o];

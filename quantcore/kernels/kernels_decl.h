@@ -35,6 +35,8 @@ QC_KERNELS_OF(ref);
 QC_KERNELS_OF(neon);
 QC_KERNELS_OF(avx2);
 QC_KERNELS_OF(avx512);
+/* AVX2 has no bytes to multiply. */
+qc_widen_u8_fn qc_widen_u8__avx2;
 /* What 256-bit vpdpbusd adds to AVX2. */
 qc_tile_s8_fn qc_tile_s8__avxvnni;
 qc_depthwise_s8_fn qc_depthwise_s8__avxvnni;

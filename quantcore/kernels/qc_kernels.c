@@ -43,6 +43,7 @@ static void use_ref(struct qc_kernels *k)
         .tile_rows_f32 = 4,
         .tile_rows_s8 = 4,
         .panel_f32 = QC_NR,
+        .s8_together = 4,
         .tile_f32 = qc_tile_f32__ref,
         .tile_s8 = qc_tile_s8__ref,
         .sum_taps_u8 = qc_sum_taps_u8__ref,

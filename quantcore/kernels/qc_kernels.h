@@ -31,6 +31,8 @@ enum qc_isa {
  *   f32: [tap][c][panel]                    c = 0..channels-1
  *   s8:  [tap][c/4][QC_NR][4]               channels rounded up to a multiple of 4 with zeros;
  *        the input's channel stride must make those extra bytes readable (any value: weight 0).
+ *        With AVX2, which multiplies s16: [tap][c/2][QC_NR][2] (qc_kernels.s8_together), of the
+ *        same size.
  * qc_pack_* below make them. */
 #define QC_NR 32
 #define QC_MAX_ROWS 12
@@ -56,6 +58,9 @@ typedef void qc_tile_f32_fn(const struct qc_tile_f32 *t);
 
 struct qc_tile_s8 {
     const uint8_t *const *row;
+    /* Only where the kernels have widen_u8: the rows as s16, to which the taps are added likewise.
+     * NULL: the tile widens them for itself, at each panel anew. */
+    const int16_t *const *wide_row;
     int n_rows;
     const int32_t *tap;
     int n_taps;
@@ -79,6 +84,9 @@ struct qc_tile_s8 {
 /* acc = bias - w_zero_point * row_sum + sum x*w exactly in 32 bits (wrapping);
  * u8: f = (float)acc * m; f = min(max(f, y_min - zp), y_max - zp); q = rne(f) + zp. */
 typedef void qc_tile_s8_fn(const struct qc_tile_s8 *t);
+
+/* out[i] = x[i]. */
+typedef void qc_widen_u8_fn(const uint8_t *x, int16_t *out, size_t n);
 
 /* ret_sums[r] = sum of row[r][tap[t] + c] over all taps and c < channels, modulo 2^32: what the
  * zero point of a weight is multiplied by. No byte beyond the channels counts. */
@@ -231,6 +239,8 @@ struct qc_kernels {
     enum qc_isa isa;
     int tile_rows_f32, tile_rows_s8; /* rows a tile does best with */
     int panel_f32;                   /* channels of a packed panel, at most QC_NR */
+    int s8_together;          /* input channels beside each other in packed s8 weights: 4 or 2 */
+    qc_widen_u8_fn *widen_u8; /* NULL: the s8 tile takes bytes */
     qc_tile_f32_fn *tile_f32;
     qc_tile_s8_fn *tile_s8;
     qc_sum_taps_u8_fn *sum_taps_u8;
@@ -269,7 +279,8 @@ void qc_kernels_init(struct qc_kernels *kernels, enum qc_isa isa);
 size_t qc_packed_panel_f32(int n_taps, int channels, int panel); /* floats of one panel */
 size_t qc_packed_panel_s8(int n_taps, int channels);             /* bytes of one panel */
 void qc_pack_f32(const float *w, int n_out, int channels, int n_taps, int panel, float *out);
-void qc_pack_s8(const int8_t *w, int n_out, int channels, int n_taps, int8_t *out);
+/* together: the kernels' s8_together. */
+void qc_pack_s8(const int8_t *w, int n_out, int channels, int n_taps, int together, int8_t *out);
 /* Quads: taps of a depthwise convolution by four, so that one instruction multiplies them.
  * ret_order [qc_quads(n_taps)][4]: the taps in their order or, columns (3 x 3 taps only), those of a
  * column a quad; -1 where there is none. */

@@ -27,16 +27,18 @@ void qc_pack_f32(const float *w, int n_out, int channels, int n_taps, int panel,
     }
 }
 
-void qc_pack_s8(const int8_t *w, int n_out, int channels, int n_taps, int8_t *out)
+void qc_pack_s8(const int8_t *w, int n_out, int channels, int n_taps, int together, int8_t *out)
 {
     size_t panel = qc_packed_panel_s8(n_taps, channels);
     size_t taps = (size_t)n_taps, depth = (size_t)channels, padded = (depth + 3) & ~(size_t)3;
+    size_t group = (size_t)together;
     memset(out, 0, ((size_t)n_out + QC_NR - 1) / QC_NR * panel);
     for (size_t o = 0; o < (size_t)n_out; o++) {
-        int8_t *p = out + o / QC_NR * panel + o % QC_NR * 4;
+        int8_t *p = out + o / QC_NR * panel + o % QC_NR * group;
         for (size_t c = 0; c < depth; c++) {
+            size_t first = c / group * group;
             for (size_t t = 0; t < taps; t++) {
-                p[(t * padded + c / 4 * 4) * QC_NR + c % 4] = w[(o * depth + c) * taps + t];
+                p[(t * padded + first) * QC_NR + c % group] = w[(o * depth + c) * taps + t];
             }
         }
     }

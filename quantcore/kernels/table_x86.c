@@ -39,6 +39,8 @@ static void use_avx2(struct qc_kernels *k)
     k->tile_rows_s8 = 6;
     k->panel_f32 = 16;
     k->tile_f32 = qc_tile_f32__avx2;
+    k->s8_together = 2;
+    k->widen_u8 = qc_widen_u8__avx2;
     k->tile_s8 = qc_tile_s8__avx2;
     k->sum_taps_u8 = qc_sum_taps_u8__avx2;
     k->depthwise_f32 = qc_depthwise_f32__avx2;
@@ -64,9 +66,17 @@ static void use_avx2(struct qc_kernels *k)
     k->error_u8 = qc_error_u8__avx2;
 }
 
+/* vpdpbusd takes bytes, four at once. */
+static void use_bytes(struct qc_kernels *k)
+{
+    k->s8_together = 4;
+    k->widen_u8 = NULL;
+}
+
 static void use_avxvnni(struct qc_kernels *k)
 {
     k->isa = QC_ISA_AVXVNNI;
+    use_bytes(k);
     k->tile_rows_s8 = 6;
     k->tile_s8 = qc_tile_s8__avxvnni;
     k->depthwise_s8 = qc_depthwise_s8__avxvnni;
@@ -75,6 +85,7 @@ static void use_avxvnni(struct qc_kernels *k)
 static void use_avx512(struct qc_kernels *k)
 {
     k->isa = QC_ISA_AVX512;
+    use_bytes(k);
     k->tile_rows_f32 = 12;
     k->tile_rows_s8 = 12;
     k->panel_f32 = 32;

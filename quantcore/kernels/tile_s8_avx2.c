@@ -1,144 +1,122 @@
 /* u8 x s8 convolution tile, AVX2: up to 6 pixels x 16 channels in 12 of the 16 registers.
- * vpmaddubsw would saturate, so bytes are widened to s16 first: of each group of four input
- * channels, vpmaddwd takes 0 and 2, then 1 and 3. Products and sums are exact, as with vpdpbusd.
+ * vpmaddubsw would saturate, so bytes are widened to s16 first and vpmaddwd takes two input
+ * channels. Products and sums are exact, as with vpdpbusd.
  *
- * Widening the inputs in every step would cost as much as a fourth of the multiplications: that is
- * done before, for a chunk of them and for all channels of the panel. Their place is small enough
- * for the first cache; with more than one chunk the sums wait in memory in between. */
+ * The inputs are widened before: by the caller for all its panels, or here for this one, a chunk of
+ * them at a time, which stays in the first cache; between chunks the sums wait in memory. The
+ * weights are widened as they are loaded: s16 weights would be twice as large and are not faster. */
 #include "quantcore/kernels/kernels_decl.h"
 #include "quantcore/kernels/kernels_rows.h"
 #include "quantcore/kernels/kernels_s8_ymm.h"
 
-/* ROW_STEP: rows are not a power of two apart, which would put them into few sets of the cache. */
+/* ROW_STEP: rows a power of two apart would share few sets of the cache. */
 enum { ROWS = 6, CHUNK = 512, ROW_STEP = CHUNK + 32 };
 
-/* What a tile multiplies: `depth` of its inputs, widened, and the sums so far. */
-struct chunk {
-    int16_t x[ROWS * ROW_STEP]; /* of each four channels 0, 2, 1, 3 */
-    int32_t sum[ROWS][QC_NR];
+/* A tile, or a chunk of its inputs. */
+struct part {
+    const int16_t *const *row;
+    const int32_t *tap;
+    int n_taps, channels;
     const int8_t *weights;
-    int depth;
-    bool begins, ends; /* with the first, the last inputs */
+    int32_t (*sum)[QC_NR]; /* between chunks */
+    bool begins, ends;
 };
 
-/* n is a multiple of 4; up to 12 values behind are overwritten. */
-TILE_INLINE void widen(const uint8_t *x, int n, int16_t *out)
+void qc_widen_u8__avx2(const uint8_t *x, int16_t *out, size_t n)
 {
-    const __m256i order = _mm256_setr_epi8(0, -1, 2, -1, 1, -1, 3, -1, 4, -1, 6, -1, 5, -1, 7, -1,
-                                           8, -1, 10, -1, 9, -1, 11, -1, 12, -1, 14, -1, 13, -1,
-                                           15, -1);
-    const __m128i half = _mm256_castsi256_si128(order);
-    int i = 0;
+    size_t i = 0;
     for (; i + 16 <= n; i += 16) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(x + i));
-        __m256i wide = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), order);
-        _mm256_storeu_si256((__m256i *)(void *)(out + i), wide);
+        _mm256_storeu_si256((__m256i *)(void *)(out + i), _mm256_cvtepu8_epi16(bytes));
     }
-    for (; i + 8 <= n; i += 8) {
-        __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(x + i));
-        _mm_storeu_si128((__m128i *)(void *)(out + i), _mm_shuffle_epi8(bytes, half));
-    }
-    if (i < n) {
+    for (; i + 4 <= n; i += 4) {
         __m128i bytes = _mm256_castsi256_si128(broadcast4(x + i));
-        _mm_storeu_si128((__m128i *)(void *)(out + i), _mm_shuffle_epi8(bytes, half));
+        _mm_storel_epi64((__m128i *)(void *)(out + i), _mm_cvtepu8_epi16(bytes));
+    }
+    for (; i < n; i++) {
+        out[i] = x[i];
     }
 }
 
-static inline void store_s32(int32_t *p, __m256i v)
+/* 8 output channels of two input channels. */
+TILE_INLINE __m256i load_weights(const int8_t *w)
+{
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)w));
+}
+
+TILE_INLINE void store_s32(int32_t *p, __m256i v)
 {
     _mm256_storeu_si256((__m256i *)(void *)p, v);
 }
 
-/* Bytes 0 and 2, then 1 and 3, of each 32-bit lane, sign-extended. */
-static inline __m256i even_s16(__m256i w)
-{
-    return _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8);
-}
-
-static inline __m256i odd_s16(__m256i w)
-{
-    return _mm256_srai_epi16(w, 8);
-}
-
 /* In assembly: where the compiler chooses the register of the sum, gcc 12 moves every second one. */
-#define ADD_PRODUCT(acc, x, w)                                       \
-    {                                                                \
-        const __m256i product = _mm256_madd_epi16(x, w);             \
-        __asm__("vpaddd %1, %0, %0" : "+x"(acc) : "x"(product));     \
+#define ADD_PRODUCT(acc, x, w)                                   \
+    {                                                            \
+        const __m256i product = _mm256_madd_epi16(x, w);         \
+        __asm__("vpaddd %1, %0, %0" : "+x"(acc) : "x"(product)); \
     }
-/* Two channels of a row. */
-#define PAIR(r, at) broadcast4((const uint8_t *)(x + (r) * ROW_STEP + (at)))
+#define POINT(r)   const int16_t *x##r = p->row[r] + p->tap[tap];
+#define PAIR(r, c) broadcast4((const uint8_t *)(x##r + (c)))
 
-/* By width: a row's accumulators from the bias, from memory and into it, its offset and step; the
- * second half of what all rows use. */
+/* By width: a row's accumulators from the bias, from memory and into it, its offset and its step of
+ * two input channels, whose weights come first. */
 #define ACC_16(r)    __m256i a##r, b##r;
 #define BEGIN_16(r)  a##r = load_s32(t->bias + first), b##r = load_s32(t->bias + first + 8);
 #define OFFSET_16(r) OFFSET(r)
-#define RESUME_16(r) a##r = load_s32(c->sum[r] + first), b##r = load_s32(c->sum[r] + first + 8);
-#define KEEP_16(r)                       \
-    store_s32(c->sum[r] + first, a##r);  \
-    store_s32(c->sum[r] + first + 8, b##r);
+#define RESUME_16(r) a##r = load_s32(p->sum[r] + first), b##r = load_s32(p->sum[r] + first + 8);
+#define KEEP_16(r)                      \
+    store_s32(p->sum[r] + first, a##r); \
+    store_s32(p->sum[r] + first + 8, b##r);
+#define WEIGHTS_16 const __m256i w0 = load_weights(w), w1 = load_weights(w + 16);
 #define STEP_16(r)                       \
     {                                    \
-        const __m256i pair = PAIR(r, 0); \
-        ADD_PRODUCT(a##r, pair, even0)   \
-        ADD_PRODUCT(b##r, pair, even1)   \
+        const __m256i pair = PAIR(r, c); \
+        ADD_PRODUCT(a##r, pair, w0)      \
+        ADD_PRODUCT(b##r, pair, w1)      \
     }
-#define ODD_STEP_16(r)                   \
-    {                                    \
-        const __m256i pair = PAIR(r, 2); \
-        ADD_PRODUCT(a##r, pair, odd0)    \
-        ADD_PRODUCT(b##r, pair, odd1)    \
-    }
-#define EVEN_WEIGHTS_16 const __m256i even1 = even_s16(load32(w + 32));
-#define ODD_WEIGHTS_16  const __m256i odd1 = odd_s16(load32(w + 32));
-#define STORE_16(r)     store_row(t, &f, r, first, a##r, b##r);
+#define STORE_16(r) store_row(t, &f, r, first, a##r, b##r);
 
-#define ACC_8(r)    __m256i a##r;
-#define BEGIN_8(r)  a##r = load_s32(t->bias + first);
+#define ACC_8(r)   __m256i a##r;
+#define BEGIN_8(r) a##r = load_s32(t->bias + first);
 #define OFFSET_8(r) \
     a##r = _mm256_sub_epi32(a##r, _mm256_mullo_epi32(z0, _mm256_set1_epi32(t->row_sum[r])));
-#define RESUME_8(r)   a##r = load_s32(c->sum[r] + first);
-#define KEEP_8(r)     store_s32(c->sum[r] + first, a##r);
-#define STEP_8(r)     ADD_PRODUCT(a##r, PAIR(r, 0), even0)
-#define ODD_STEP_8(r) ADD_PRODUCT(a##r, PAIR(r, 2), odd0)
-#define EVEN_WEIGHTS_8
-#define ODD_WEIGHTS_8
-#define STORE_8(r) store_row(t, &f, r, first, a##r, a##r);
+#define RESUME_8(r) a##r = load_s32(p->sum[r] + first);
+#define KEEP_8(r)   store_s32(p->sum[r] + first, a##r);
+#define WEIGHTS_8   const __m256i w0 = load_weights(w);
+#define STEP_8(r)   ADD_PRODUCT(a##r, PAIR(r, c), w0)
+#define STORE_8(r)  store_row(t, &f, r, first, a##r, a##r);
 
-#define TILE_OF(n, width)                                                                        \
-    static void tile_##n##x##width(const struct qc_tile_s8 *t, struct chunk *c, int first)       \
-    {                                                                                            \
-        const int8_t *w = c->weights + 4 * first;                                                \
-        ROWS_##n(ACC_##width)                                                                    \
-        if (!c->begins) {                                                                        \
-            ROWS_##n(RESUME_##width)                                                             \
-        } else {                                                                                 \
-            ROWS_##n(BEGIN_##width)                                                              \
-            if (t->row_sum != NULL) {                                                            \
-                const __m256i z0 = load_s32(t->w_zero_point + first);                            \
-                const __m256i z1 = load_s32(t->w_zero_point + first + (width) - 8);              \
-                (void)z1;                                                                        \
-                ROWS_##n(OFFSET_##width)                                                         \
-            }                                                                                    \
-        }                                                                                        \
-        for (const int16_t *x = c->x, *end = x + c->depth; x < end; x += 4, w += 4 * QC_NR) {    \
-            {                                                                                    \
-                const __m256i even0 = even_s16(load32(w));                                       \
-                EVEN_WEIGHTS_##width                                                             \
-                ROWS_##n(STEP_##width)                                                           \
-            }                                                                                    \
-            const __m256i odd0 = odd_s16(load32(w));                                             \
-            ODD_WEIGHTS_##width                                                                  \
-            ROWS_##n(ODD_STEP_##width)                                                           \
-        }                                                                                        \
-        if (!c->ends) {                                                                          \
-            ROWS_##n(KEEP_##width)                                                               \
-            return;                                                                              \
-        }                                                                                        \
-        struct finish f;                                                                         \
-        finish_init(&f, t);                                                                      \
-        ROWS_##n(STORE_##width)                                                                  \
+#define TILE_OF(n, width)                                                                       \
+    static void tile_##n##x##width(const struct qc_tile_s8 *t, const struct part *p, int first) \
+    {                                                                                           \
+        const int8_t *w = p->weights + 2 * first;                                               \
+        const ptrdiff_t channels = p->channels;                                                 \
+        ROWS_##n(ACC_##width)                                                                   \
+        if (!p->begins) {                                                                       \
+            ROWS_##n(RESUME_##width)                                                            \
+        } else {                                                                                \
+            ROWS_##n(BEGIN_##width)                                                             \
+        }                                                                                       \
+        if (p->begins && t->row_sum != NULL) {                                                  \
+            const __m256i z0 = load_s32(t->w_zero_point + first);                               \
+            const __m256i z1 = load_s32(t->w_zero_point + first + (width) - 8);                 \
+            (void)z1; /* of 16 */                                                               \
+            ROWS_##n(OFFSET_##width)                                                            \
+        }                                                                                       \
+        for (int tap = 0; tap < p->n_taps; tap++) {                                             \
+            ROWS_##n(POINT)                                                                     \
+            for (ptrdiff_t c = 0; c < channels; c += 2, w += 2 * QC_NR) {                       \
+                WEIGHTS_##width                                                                 \
+                ROWS_##n(STEP_##width)                                                          \
+            }                                                                                   \
+        }                                                                                       \
+        if (!p->ends) {                                                                         \
+            ROWS_##n(KEEP_##width)                                                              \
+            return;                                                                             \
+        }                                                                                       \
+        struct finish f;                                                                        \
+        finish_init(&f, t);                                                                     \
+        ROWS_##n(STORE_##width)                                                                 \
     }
 #define TILE(n) TILE_OF(n, 16) TILE_OF(n, 8)
 
@@ -149,51 +127,73 @@ TILE(4)
 TILE(5)
 TILE(6)
 
-typedef void tile_fn(const struct qc_tile_s8 *t, struct chunk *c, int first);
+static void run_part(const struct qc_tile_s8 *t, const struct part *p)
+{
+    static void (*const tiles[2][ROWS])(const struct qc_tile_s8 *, const struct part *, int) = {
+        {tile_1x16, tile_2x16, tile_3x16, tile_4x16, tile_5x16, tile_6x16},
+        {tile_1x8, tile_2x8, tile_3x8, tile_4x8, tile_5x8, tile_6x8}};
+    for (int first = 0; first < t->n_out; first += LANES) {
+        tiles[t->n_out - first <= 8][t->n_rows - 1](t, p, first);
+    }
+}
 
 /* Where the inputs that are not widened yet begin. */
 struct place {
     int tap, channel;
 };
 
-/* The next inputs of all rows into the chunk, as many as it takes. */
-static void fill(const struct qc_tile_s8 *t, struct place *at, struct chunk *c)
+/* As many inputs of all rows as a chunk takes. Returns how many. */
+static int widen_chunk(const struct qc_tile_s8 *t, struct place *at, int16_t *x)
 {
-    c->depth = 0;
-    while (at->tap < t->n_taps && c->depth < CHUNK) {
-        int left = t->channels - at->channel, room = CHUNK - c->depth;
+    int depth = 0;
+    while (at->tap < t->n_taps && depth < CHUNK) {
+        int left = t->channels - at->channel, room = CHUNK - depth;
         int n = left < room ? left : room;
         for (int r = 0; r < t->n_rows; r++) {
-            widen(t->row[r] + t->tap[at->tap] + at->channel, n,
-                  c->x + r * ROW_STEP + c->depth);
+            const uint8_t *from = t->row[r] + t->tap[at->tap] + at->channel;
+            qc_widen_u8__avx2(from, x + r * ROW_STEP + depth, (size_t)n);
         }
-        c->depth += n;
+        depth += n;
         at->channel += n;
         if (at->channel == t->channels) {
             *at = (struct place){at->tap + 1, 0};
         }
     }
-    c->ends = at->tap == t->n_taps;
+    return depth;
+}
+
+static void run_chunks(const struct qc_tile_s8 *t)
+{
+    static const int32_t no_tap[1] = {0};
+    int16_t x[ROWS * ROW_STEP];
+    int32_t sum[ROWS][QC_NR];
+    const int16_t *row[ROWS];
+    struct place at = {0, 0};
+    struct part p = {.row = row, .tap = no_tap, .n_taps = 1, .weights = t->weights, .sum = sum,
+                     .begins = true};
+    for (int r = 0; r < ROWS; r++) {
+        row[r] = x + r * ROW_STEP;
+    }
+    do {
+        p.channels = widen_chunk(t, &at, x);
+        p.ends = at.tap == t->n_taps;
+        run_part(t, &p);
+        p.weights += (ptrdiff_t)p.channels * QC_NR;
+        p.begins = false;
+    } while (!p.ends);
 }
 
 /* Up to ROWS pixels. */
 static void run_rows(const struct qc_tile_s8 *t)
 {
-    static tile_fn *const tiles[2][ROWS] = {
-        {tile_1x16, tile_2x16, tile_3x16, tile_4x16, tile_5x16, tile_6x16},
-        {tile_1x8, tile_2x8, tile_3x8, tile_4x8, tile_5x8, tile_6x8}};
-    struct place at = {0, 0};
-    struct chunk c;
-    c.weights = t->weights;
-    c.begins = true;
-    do {
-        fill(t, &at, &c);
-        for (int first = 0; first < t->n_out; first += LANES) {
-            tiles[t->n_out - first <= 8][t->n_rows - 1](t, &c, first);
-        }
-        c.weights += (ptrdiff_t)c.depth * QC_NR;
-        c.begins = false;
-    } while (!c.ends);
+    if (t->wide_row == NULL) {
+        run_chunks(t);
+        return;
+    }
+    const struct part p = {.row = t->wide_row, .tap = t->tap, .n_taps = t->n_taps,
+                           .channels = t->channels, .weights = t->weights, .begins = true,
+                           .ends = true};
+    run_part(t, &p);
 }
 
 void qc_tile_s8__avx2(const struct qc_tile_s8 *t)

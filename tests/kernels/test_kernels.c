@@ -7,14 +7,14 @@
 #include "quantcore/kernels/qc_kernels.h"
 #include "tests/kernels/kernel_data.h"
 
-enum { MAX_TAPS = 9, MAX_CHANNELS = 40, PIXELS = 64, STRIDE = 48, GUARD = 8 };
+enum { MAX_TAPS = 9, MAX_CHANNELS = 76, PIXELS = 64, STRIDE = 48, GUARD = 8 };
 enum { IN = PIXELS * MAX_CHANNELS + 64, W = MAX_TAPS * MAX_CHANNELS * QC_NR };
 enum { OUT = GUARD + (QC_MAX_ROWS + 1) * STRIDE };
 
 struct shape {
     int n_taps, channels;
 };
-static const struct shape shapes[] = {{1, 1}, {1, 4}, {1, 13}, {9, 3}, {4, 16}, {9, 40}, {2, 33}};
+static const struct shape shapes[] = {{1, 1}, {1, 4}, {1, 13}, {9, 3}, {4, 16}, {9, 40}, {2, 33}, {9, 76}};
 static const int32_t no_gap[MAX_TAPS];
 static const int out_counts[] = {1, 2, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32};
 
@@ -154,11 +154,13 @@ static void check_tile_s8(enum qc_isa isa, const struct shape *s, int n_rows, in
 {
     static uint8_t in[IN];
     static int8_t w[W], packed[W + 4 * MAX_TAPS * QC_NR];
+    static int16_t wide[IN];
     static float want[OUT], got[OUT];
     float multiplier[QC_NR];
     int32_t tap[MAX_TAPS], bias[QC_NR];
     size_t start[QC_MAX_ROWS];
     const uint8_t *rows[QC_MAX_ROWS];
+    const int16_t *wide_rows[QC_MAX_ROWS];
     struct qc_kernels ref, k;
     qc_kernels_init(&ref, QC_ISA_REF);
     qc_kernels_init(&k, isa);
@@ -168,8 +170,9 @@ static void check_tile_s8(enum qc_isa isa, const struct shape *s, int n_rows, in
     make_addresses(s->n_taps, s->channels, tap, start);
     for (int r = 0; r < QC_MAX_ROWS; r++) {
         rows[r] = in + start[r];
+        wide_rows[r] = wide + start[r];
     }
-    qc_pack_s8(w, n_out, s->channels, s->n_taps, packed);
+    qc_pack_s8(w, n_out, s->channels, s->n_taps, ref.s8_together, packed);
     struct qc_tile_s8 t = {.row = rows, .n_rows = n_rows, .tap = tap, .n_taps = s->n_taps,
                            .channels = (s->channels + 3) / 4 * 4, .weights = packed,
                            .bias = bias, .n_out = n_out, .multiplier = multiplier,
@@ -191,7 +194,13 @@ static void check_tile_s8(enum qc_isa isa, const struct shape *s, int n_rows, in
     t.row_sum = asymmetric ? sums : NULL;
     t.w_zero_point = asymmetric ? zero_points : NULL;
     run_s8(ref.tile_s8, t, sc->to_u8, (uint8_t *)want, NULL);
+    qc_pack_s8(w, n_out, s->channels, s->n_taps, k.s8_together, packed);
     run_s8(k.tile_s8, t, sc->to_u8, (uint8_t *)got, (uint8_t *)want);
+    if (k.widen_u8 != NULL) {
+        k.widen_u8(in, wide, IN);
+        t.wide_row = wide_rows;
+        run_s8(k.tile_s8, t, sc->to_u8, (uint8_t *)got, (uint8_t *)want);
+    }
 }
 
 static const struct s8_case s8_cases[] = {
@@ -242,7 +251,7 @@ START_TEST(pack_s8__every_shape__tile_is_the_direct_convolution)
         data_u8(in, IN, DATA_PLAIN);
         data_u8((uint8_t *)w, sizeof(w), DATA_PLAIN);
         make_addresses(n_taps, channels, tap, start);
-        qc_pack_s8(w, N_OUT, channels, n_taps, packed);
+        qc_pack_s8(w, N_OUT, channels, n_taps, k.s8_together, packed);
         for (int o = 0; o < QC_NR; o++) {
             one[o] = 1.0f;
         }

@@ -73,9 +73,9 @@ START_TEST(pack_and_tile_s8__odd_sizes__equal_to_definition)
         multiplier[i] = 0.003f;
     }
     int8_t *packed = malloc(2 * qc_packed_panel_s8(TAPS, CHANNELS));
-    qc_pack_s8(w, OUT, CHANNELS, TAPS, packed);
     struct qc_kernels k;
     qc_kernels_init(&k, QC_ISA_REF);
+    qc_pack_s8(w, OUT, CHANNELS, TAPS, k.s8_together, packed);
     uint8_t out[2][OUT + 8];
     memset(out, 0xAA, sizeof(out));
     for (int panel = 0; panel < 2; panel++) {
