@@ -92,6 +92,10 @@ static inline __m256i load_s32(const int32_t *p)
 /* The rows in groups of up to max_rows. */
 static inline void run_row_groups(const struct qc_tile_s8 *t, qc_tile_s8_fn *run, int max_rows)
 {
+    if (t->n_rows <= max_rows) { /* a copy would read what has just been written in pieces */
+        run(t);
+        return;
+    }
     for (int r = 0; r < t->n_rows; r += max_rows) {
         struct qc_tile_s8 part = *t;
         part.row += r;

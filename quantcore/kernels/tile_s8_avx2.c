@@ -49,6 +49,72 @@ TILE_INLINE void store_s32(int32_t *p, __m256i v)
     _mm256_storeu_si256((__m256i *)(void *)p, v);
 }
 
+/* What the codes of 16 channels need, loaded once a tile. */
+struct codes {
+    __m256 multiplier[2];
+    __m256 hi;
+    __m256i zero_point, y_min, y_max, order;
+    bool bare; /* zero point 0, no clamp but 0 and 255, multipliers below a half */
+};
+
+TILE_INLINE void codes_init(struct codes *q, const struct qc_tile_s8 *t, int first)
+{
+    const __m256 half = _mm256_set1_ps(0.5f);
+    q->multiplier[0] = _mm256_loadu_ps(t->multiplier + first);
+    q->multiplier[1] = _mm256_loadu_ps(t->multiplier + first + 8);
+    q->hi = _mm256_set1_ps((float)(t->y_max - t->y_zero_point));
+    q->zero_point = _mm256_set1_epi16((int16_t)t->y_zero_point);
+    q->y_min = _mm256_set1_epi8((char)t->y_min);
+    q->y_max = _mm256_set1_epi8((char)t->y_max);
+    q->order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256 large = _mm256_or_ps(_mm256_cmp_ps(q->multiplier[0], half, _CMP_NLT_UQ),
+                                _mm256_cmp_ps(q->multiplier[1], half, _CMP_NLT_UQ));
+    q->bare = _mm256_movemask_ps(large) == 0 && t->y_zero_point == 0 && t->y_min == 0 &&
+              t->y_max == 255;
+}
+
+/* Beyond 2^31 an f32 would become the smallest integer: multipliers below a half stay away. */
+TILE_INLINE __m256i to_steps(const struct codes *q, __m256i acc, int half, bool bare)
+{
+    __m256 y = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), q->multiplier[half]);
+    return _mm256_cvtps_epi32(bare ? y : _mm256_min_ps(y, q->hi));
+}
+
+/* A row's codes as saturated 16 bits, four channels of v0 and four of v1 in each 128. */
+TILE_INLINE __m256i to_codes(const struct codes *q, __m256i v0, __m256i v1, bool bare)
+{
+    __m256i y = _mm256_packs_epi32(to_steps(q, v0, 0, bare), to_steps(q, v1, 1, bare));
+    return bare ? y : _mm256_adds_epi16(y, q->zero_point);
+}
+
+/* Nothing is written past n channels. */
+TILE_INLINE void store_codes(uint8_t *out, __m128i codes, int n)
+{
+    if (n >= LANES) {
+        _mm_storeu_si128((__m128i *)(void *)out, codes);
+    } else {
+        uint8_t buffer[LANES];
+        _mm_storeu_si128((__m128i *)(void *)buffer, codes);
+        memcpy(out, buffer, (size_t)n);
+    }
+}
+
+/* Two rows at once: packing leaves dwords of both in each 128 bits, `order` sorts them. */
+TILE_INLINE void store_u8(const struct qc_tile_s8 *t, const struct codes *q, int first,
+                          const __m256i *rows, int n, bool bare)
+{
+    const int n_out = t->n_out - first;
+#pragma GCC unroll 3
+    for (int r = 0; r < n; r += 2) {
+        int second = r + 1 < n ? r + 1 : r;
+        __m256i y = _mm256_packus_epi16(rows[r], rows[second]);
+        y = bare ? y : _mm256_min_epu8(_mm256_max_epu8(y, q->y_min), q->y_max);
+        y = _mm256_permutevar8x32_epi32(y, q->order);
+        store_codes(t->out_u8[r] + first, _mm256_castsi256_si128(y), n_out);
+        store_codes(t->out_u8[second] + first, _mm256_extracti128_si256(y, 1), n_out);
+    }
+}
+
 /* In assembly: where the compiler chooses the register of the sum, gcc 12 moves every second one. */
 #define ADD_PRODUCT(acc, x, w)                                   \
     {                                                            \
@@ -74,7 +140,9 @@ TILE_INLINE void store_s32(int32_t *p, __m256i v)
         ADD_PRODUCT(a##r, pair, w0)      \
         ADD_PRODUCT(b##r, pair, w1)      \
     }
-#define STORE_16(r) store_row(t, &f, r, first, a##r, b##r);
+#define STORE_16(r)      store_row(t, &f, r, first, a##r, b##r);
+#define CODES_16(r)      to_codes(&q, a##r, b##r, false),
+#define BARE_CODES_16(r) to_codes(&q, a##r, b##r, true),
 
 #define ACC_8(r)   __m256i a##r;
 #define BEGIN_8(r) a##r = load_s32(t->bias + first);
@@ -85,6 +153,8 @@ TILE_INLINE void store_s32(int32_t *p, __m256i v)
 #define WEIGHTS_8   const __m256i w0 = load_weights(w);
 #define STEP_8(r)   ADD_PRODUCT(a##r, PAIR(r, c), w0)
 #define STORE_8(r)  store_row(t, &f, r, first, a##r, a##r);
+#define CODES_8(r)      to_codes(&q, a##r, a##r, false),
+#define BARE_CODES_8(r) to_codes(&q, a##r, a##r, true),
 
 #define TILE_OF(n, width)                                                                       \
     static void tile_##n##x##width(const struct qc_tile_s8 *t, const struct part *p, int first) \
@@ -114,9 +184,21 @@ TILE_INLINE void store_s32(int32_t *p, __m256i v)
             ROWS_##n(KEEP_##width)                                                              \
             return;                                                                             \
         }                                                                                       \
-        struct finish f;                                                                        \
-        finish_init(&f, t);                                                                     \
-        ROWS_##n(STORE_##width)                                                                 \
+        if (t->out_u8 == NULL) {                                                                \
+            struct finish f;                                                                    \
+            finish_init(&f, t);                                                                 \
+            ROWS_##n(STORE_##width)                                                             \
+            return;                                                                             \
+        }                                                                                       \
+        struct codes q;                                                                         \
+        codes_init(&q, t, first);                                                               \
+        if (q.bare) {                                                                           \
+            const __m256i codes[] = {ROWS_##n(BARE_CODES_##width)};                             \
+            store_u8(t, &q, first, codes, n, true);                                             \
+        } else {                                                                                \
+            const __m256i codes[] = {ROWS_##n(CODES_##width)};                                  \
+            store_u8(t, &q, first, codes, n, false);                                            \
+        }                                                                                       \
     }
 #define TILE(n) TILE_OF(n, 16) TILE_OF(n, 8)
 
