@@ -84,17 +84,18 @@ static void run_panel(const struct qc_step *step, const struct int_conv *c,
     int32_t bias[QC_NR];
     const int8_t *weights =
         c->packed + panel->index * qc_packed_panel_s8(c->tile_taps, c->tile_depth);
-    tile->row = row;
-    tile->wide_row = panel->wide != NULL ? wide_row : NULL;
+    const bool wide = panel->wide != NULL, bytes = !wide || panel->sums != NULL;
+    tile->row = bytes ? row : NULL;
+    tile->wide_row = wide ? wide_row : NULL;
     tile->out_u8 = c->out.is_u8 ? to_u8 : NULL;
     tile->out_f32 = c->out.is_u8 ? NULL : to_f32;
     for (int i = 0; i < block->n_tiles; i++) {
         const struct qc_block_tile *t = &block->tile[i];
         tile->n_rows = t->n;
-        for (int r = 0; r < QC_MAX_ROWS; r++) {
+        for (int r = 0; bytes && r < QC_MAX_ROWS; r++) {
             row[r] = panel->in + block->in[t->first + r];
         }
-        for (int r = 0; panel->wide != NULL && r < QC_MAX_ROWS; r++) {
+        for (int r = 0; wide && r < QC_MAX_ROWS; r++) {
             wide_row[r] = panel->wide + (block->in[t->first + r] - block->in[0]);
         }
         for (int r = 0; c->out.is_u8 && r < QC_MAX_ROWS; r++) {

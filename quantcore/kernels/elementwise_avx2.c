@@ -178,19 +178,29 @@ void qc_mul_u8__avx2(const uint8_t *a, const uint8_t *b, const struct qc_mul_u8 
     qc_mul_u8__ref(a + i, b + i, p, out + i, n - i);
 }
 
-/* Sixteen tables of sixteen bytes: vpshufb gives 0 where bit 7 of the index is set, and the
- * saturated sum sets it in every byte that is not in 16k .. 16k + 15. */
+/* Sixteen tables of sixteen bytes. vpshufb gives 0 where bit 7 of the index is set: after 16 k is
+ * subtracted with saturation, in every signed byte below 16 k. All tables up to the right one give
+ * something then, so each is kept as its difference from the one before. Bytes from 128 on are
+ * negative and wait for the second half, where the others are. */
 void qc_lut_u8__avx2(const uint8_t *x, const uint8_t table[256], uint8_t *out, size_t n)
 {
-    const __m256i outside = _mm256_set1_epi8(0x70), next = _mm256_set1_epi8(16);
+    __m256i change[16];
+    for (int k = 0; k < 16; k++) {
+        __m128i part = _mm_loadu_si128((const __m128i *)(const void *)(table + 16 * k));
+        __m128i last = _mm_loadu_si128((const __m128i *)(const void *)(table + (16 * k + 240) % 256));
+        change[k] = _mm256_broadcastsi128_si256(k % 8 == 0 ? part : _mm_xor_si128(part, last));
+    }
+    const __m256i next = _mm256_set1_epi8(16), flip = _mm256_set1_epi8(INT8_MIN);
     size_t i = 0;
     for (; i + 32 <= n; i += 32) {
-        __m256i v = load_i(x + i), y = _mm256_setzero_si256();
-        for (int k = 0; k < 16; k++) {
-            __m128i part = _mm_loadu_si128((const __m128i *)(const void *)(table + 16 * k));
-            __m256i index = _mm256_adds_epu8(v, outside);
-            y = _mm256_or_si256(y, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(part), index));
-            v = _mm256_sub_epi8(v, next);
+        __m256i low = load_i(x + i), high = _mm256_xor_si256(low, flip);
+        __m256i y = _mm256_setzero_si256();
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; k++) {
+            y = _mm256_xor_si256(y, _mm256_shuffle_epi8(change[k], low));
+            y = _mm256_xor_si256(y, _mm256_shuffle_epi8(change[8 + k], high));
+            low = _mm256_subs_epi8(low, next);
+            high = _mm256_subs_epi8(high, next);
         }
         store_i(out + i, y);
     }

@@ -98,7 +98,7 @@ static inline void run_row_groups(const struct qc_tile_s8 *t, qc_tile_s8_fn *run
     }
     for (int r = 0; r < t->n_rows; r += max_rows) {
         struct qc_tile_s8 part = *t;
-        part.row += r;
+        part.row = t->row != NULL ? t->row + r : NULL;
         part.wide_row = t->wide_row != NULL ? t->wide_row + r : NULL;
         part.row_sum = t->row_sum != NULL ? t->row_sum + r : NULL;
         part.out_u8 = t->out_u8 != NULL ? t->out_u8 + r : NULL;

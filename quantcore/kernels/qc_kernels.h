@@ -58,8 +58,8 @@ typedef void qc_tile_f32_fn(const struct qc_tile_f32 *t);
 
 struct qc_tile_s8 {
     const uint8_t *const *row;
-    /* Only where the kernels have widen_u8: the rows as s16, to which the taps are added likewise.
-     * NULL: the tile widens them for itself, at each panel anew. */
+    /* Only where the kernels have widen_u8: the rows as s16, to which the taps are added likewise;
+     * row is then not read. NULL: the tile widens them for itself, at each panel anew. */
     const int16_t *const *wide_row;
     int n_rows;
     const int32_t *tap;

@@ -199,6 +199,7 @@ static void check_tile_s8(enum qc_isa isa, const struct shape *s, int n_rows, in
     if (k.widen_u8 != NULL) {
         k.widen_u8(in, wide, IN);
         t.wide_row = wide_rows;
+        t.row = NULL;
         run_s8(k.tile_s8, t, sc->to_u8, (uint8_t *)got, (uint8_t *)want);
     }
 }
