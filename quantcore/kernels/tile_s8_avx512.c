@@ -42,7 +42,7 @@ TILE_INLINE __m512i to_steps(const struct finish *f, __m512i acc, int half, bool
 
 /* A row's codes as saturated 16 bits, four channels of v0 and four of v1 in each 128. */
 TILE_INLINE __m512i requantize(const struct finish *f, __m512i v0, __m512i v1, bool small,
-                                 bool bare)
+                               bool bare)
 {
     __m512i y =
         _mm512_packs_epi32(to_steps(f, v0, 0, small), to_steps(f, v1, 1, small));
@@ -61,7 +61,7 @@ TILE_INLINE void store_codes(const struct finish *f, uint8_t *out, __m256i codes
 /* Two rows at once: packing leaves in each 128 bits a dword of v0 and one of v1 of the first row,
  * then of the second; `order` sorts them. */
 TILE_INLINE void store_u8(const struct qc_tile_s8 *t, const struct finish *f,
-                            const __m512i *rows, int n, bool bare)
+                          const __m512i *rows, int n, bool bare)
 {
 #pragma GCC unroll 6
     for (int r = 0; r < n; r += 2) {
@@ -76,7 +76,7 @@ TILE_INLINE void store_u8(const struct qc_tile_s8 *t, const struct finish *f,
 
 /* Half a panel: four rows at once, each 16 codes of the result. */
 TILE_INLINE void store_u8_half(const struct qc_tile_s8 *t, const struct finish *f,
-                                 const __m512i *rows, int n, bool bare)
+                               const __m512i *rows, int n, bool bare)
 {
 #pragma GCC unroll 3
     for (int r = 0; r < n; r += 4) {
@@ -104,7 +104,7 @@ TILE_INLINE __m512 dequantize(const struct finish *f, int half, __m512i acc)
 }
 
 TILE_INLINE void store_f32(const struct qc_tile_s8 *t, const struct finish *f, int r,
-                             __m512i v0, __m512i v1)
+                           __m512i v0, __m512i v1)
 {
     float *out = t->out_f32[r];
     _mm512_mask_storeu_ps(out, (__mmask16)(f->lanes & 0xffff), dequantize(f, 0, v0));
