@@ -1,8 +1,8 @@
 /* Range and histogram, AVX2. */
 #include <immintrin.h>
 #include <math.h>
+#include <string.h>
 
-#include "quantcore/kernels/kernels_bins.h"
 #include "quantcore/kernels/kernels_decl.h"
 
 enum { LANES = 8 };
@@ -48,39 +48,67 @@ struct scaler {
     __m256 first, inv_width, last;
 };
 
-/* Eight bins of 16 bits: n_bins <= 65536. */
-static inline __m128i bins_of(const struct scaler *s, __m256 x)
+static inline __m256i bins_of(const struct scaler *s, __m256 x)
 {
     __m256 f = _mm256_sub_ps(_mm256_floor_ps(_mm256_mul_ps(x, s->inv_width)), s->first);
     f = _mm256_min_ps(_mm256_max_ps(f, _mm256_setzero_ps()), s->last);
-    __m256i bin = _mm256_cvttps_epi32(f);
-    return _mm_packus_epi32(_mm256_castsi256_si128(bin), _mm256_extracti128_si256(bin, 1));
+    return _mm256_cvttps_epi32(f);
 }
 
-static void count_in_tables(const struct scaler *s, const float *x, size_t n, int n_bins,
-                            uint32_t *counts)
+/* Values a round: their bins stay in the first cache between the two loops. */
+enum { ROUND = 512 };
+
+/* Puts the lanes that a mask names one behind the other; what follows them is of no use. */
+#define LANE(l) 4 * (l), 4 * (l) + 1, 4 * (l) + 2, 4 * (l) + 3
+#define FOUR(a, b, c, d) {LANE(a), LANE(b), LANE(c), LANE(d)}
+static const uint8_t kept_lanes[16][16] = {
+    FOUR(0, 0, 0, 0), FOUR(0, 0, 0, 0), FOUR(1, 0, 0, 0), FOUR(0, 1, 0, 0),
+    FOUR(2, 0, 0, 0), FOUR(0, 2, 0, 0), FOUR(1, 2, 0, 0), FOUR(0, 1, 2, 0),
+    FOUR(3, 0, 0, 0), FOUR(0, 3, 0, 0), FOUR(1, 3, 0, 0), FOUR(0, 1, 3, 0),
+    FOUR(2, 3, 0, 0), FOUR(0, 2, 3, 0), FOUR(1, 2, 3, 0), FOUR(0, 1, 2, 3)};
+
+static inline size_t keep4(uint32_t *to, __m128i bins, unsigned lanes)
 {
-    struct bins b;
-    bins_clear(&b, n_bins);
+    const __m128i order = _mm_loadu_si128((const __m128i *)(const void *)kept_lanes[lanes]);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_shuffle_epi8(bins, order));
+    return (unsigned)__builtin_popcount(lanes);
+}
+
+/* Two bins a load: a fifth faster. */
+static inline void count_bins(const uint32_t *bins, size_t n, uint32_t *counts)
+{
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        uint64_t pair[2];
+        memcpy(pair, bins + i, sizeof(pair));
+        counts[(uint32_t)pair[0]]++;
+        counts[pair[0] >> 32]++;
+        counts[(uint32_t)pair[1]]++;
+        counts[pair[1] >> 32]++;
+    }
+    for (; i < n; i++) {
+        counts[bins[i]]++;
+    }
+}
+
+/* After a ReLU every second value is 0: those are counted by a population count, for a counter that
+ * is incremented each time waits for its own store. The others' bins are put one behind the other
+ * first, so that counting them has no branch to guess. n is a multiple of LANES; returns how many
+ * were 0. */
+static uint32_t count_round(const struct scaler *s, const float *x, size_t n, uint32_t *counts)
+{
+    uint32_t bins[ROUND + LANES];
+    size_t kept = 0;
     for (size_t i = 0; i < n; i += LANES) {
-        __m128i bins = bins_of(s, _mm256_loadu_ps(x + i));
-        bins_add4(&b, (uint64_t)_mm_extract_epi64(bins, 0));
-        bins_add4(&b, (uint64_t)_mm_extract_epi64(bins, 1));
+        __m256 v = _mm256_loadu_ps(x + i);
+        __m256i all = bins_of(s, v);
+        unsigned others = (unsigned)_mm256_movemask_ps(
+            _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ));
+        kept += keep4(bins + kept, _mm256_castsi256_si128(all), others & 15);
+        kept += keep4(bins + kept, _mm256_extracti128_si256(all, 1), others >> 4);
     }
-    bins_merge(&b, n_bins, counts);
-}
-
-/* Vectors of zeros are common after a ReLU and need no store each. */
-static inline void count_direct(const struct scaler *s, uint32_t *n_zeros, __m256 v,
-                                uint32_t *counts)
-{
-    if (_mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0) {
-        *n_zeros += LANES;
-        return;
-    }
-    __m128i bins = bins_of(s, v);
-    counts_add4(counts, (uint64_t)_mm_extract_epi64(bins, 0));
-    counts_add4(counts, (uint64_t)_mm_extract_epi64(bins, 1));
+    count_bins(bins, kept, counts);
+    return (uint32_t)(n - kept);
 }
 
 void qc_histogram_f32__avx2(const float *x, size_t n, int32_t first, float inv_width, int n_bins,
@@ -88,16 +116,11 @@ void qc_histogram_f32__avx2(const float *x, size_t n, int32_t first, float inv_w
 {
     const struct scaler s = {_mm256_set1_ps((float)first), _mm256_set1_ps(inv_width),
                              _mm256_set1_ps((float)(n_bins - 1))};
-    size_t i = 0, whole = n - n % LANES;
-    uint32_t n_zeros = 0;
-    while (bins_useful(whole - i, n_bins)) {
-        size_t round = whole - i < BINS_ROUND ? whole - i : BINS_ROUND;
-        count_in_tables(&s, x + i, round, n_bins, counts);
-        i += round;
+    size_t whole = n - n % LANES;
+    uint32_t zeros = 0;
+    for (size_t i = 0; i < whole; i += ROUND) {
+        zeros += count_round(&s, x + i, whole - i < ROUND ? whole - i : ROUND, counts);
     }
-    for (; i < whole; i += LANES) {
-        count_direct(&s, &n_zeros, _mm256_loadu_ps(x + i), counts);
-    }
-    counts[_mm_extract_epi16(bins_of(&s, _mm256_setzero_ps()), 0)] += n_zeros;
-    qc_histogram_f32__ref(x + i, n - i, first, inv_width, n_bins, counts);
+    counts[_mm_cvtsi128_si32(_mm256_castsi256_si128(bins_of(&s, _mm256_setzero_ps())))] += zeros;
+    qc_histogram_f32__ref(x + whole, n - whole, first, inv_width, n_bins, counts);
 }
