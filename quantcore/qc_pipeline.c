@@ -329,9 +329,7 @@ enum qd_code qc_quantize(const struct qc_job *job, const struct qc_options *opti
     *ret_artifact = p->artifact;
     *ret_report = p->report;
     if (!p->report->gate_passed) {
-        return qd_fail(err, QD_CONFLICT, "the artifact does not pass the gate: SQNR %.2f dB, "
-                       "agreement %.4f", p->report->outputs[0].sqnr_db,
-                       p->report->outputs[0].top1_agreement);
+        return qd_fail(err, QD_CONFLICT, "%s", p->report->gate_reason);
     }
     return QD_OK;
 }

@@ -6,6 +6,7 @@
 
 #define MOST_ENTROPY    0.97 /* squeezenet: 0.999 given 0..1 for -123..151, 0.2 given the right */
 #define LEAST_CLASSES   10
+#define GATE_LIMITS     3
 #define LEAST_UNCERTAIN 4    /* samples */
 
 static const char *producer_type(const struct qc_graph *g, int value)
@@ -200,18 +201,60 @@ static enum qd_code output_rows(struct qc_pipeline *p, struct qd_error *err)
     return QD_OK;
 }
 
-/* A limit of 0 is off; what was not measured cannot fail. */
-static bool gate_passes(const struct qc_options *o, const struct qc_report *r)
+/* The worst of the outputs for which it was measured, NAN when it was for none. */
+struct gate_figures {
+    double sqnr_db, agreement, drop;
+};
+
+static struct gate_figures worst_figures(const struct qc_report *r)
 {
+    struct gate_figures f = {(double)NAN, (double)NAN, (double)NAN};
     for (int i = 0; i < r->n_outputs; i++) {
         const struct qc_output_row *y = &r->outputs[i];
-        if ((o->gate_min_sqnr_db > 0 && y->sqnr_db < o->gate_min_sqnr_db) ||
-            (o->gate_min_agreement > 0 && y->top1_agreement < o->gate_min_agreement) ||
-            (o->gate_max_drop > 0 && y->accuracy_f32 - y->accuracy_int8 > o->gate_max_drop)) {
-            return false;
-        }
+        f.sqnr_db = fmin(f.sqnr_db, y->sqnr_db); /* of a number and NAN the number */
+        f.agreement = fmin(f.agreement, y->top1_agreement);
+        f.drop = fmax(f.drop, y->accuracy_f32 - y->accuracy_int8);
     }
-    return true;
+    return f;
+}
+
+/* Whether each limit holds; a warning says which does not, or that nothing could tell: what was not
+ * measured must not be published as if it were. A limit of 0 is off. */
+static enum qd_code check_gate(struct qc_pipeline *p, struct qd_error *err)
+{
+    const struct qc_options *o = p->options;
+    struct qc_report *r = p->report;
+    const struct gate_figures f = worst_figures(r);
+    const struct {
+        const char *name, *missing;
+        double limit, figure;
+        bool holds;
+    } limits[GATE_LIMITS] = {
+        {"min_sqnr_db", "no output's SQNR was measured", o->gate_min_sqnr_db, f.sqnr_db,
+         f.sqnr_db >= o->gate_min_sqnr_db},
+        {"min_agreement", "no output is a classifier's", o->gate_min_agreement, f.agreement,
+         f.agreement >= o->gate_min_agreement},
+        {"max_drop", "no sample has a label", o->gate_max_drop, f.drop,
+         f.drop <= o->gate_max_drop}};
+    r->gate_passed = true;
+    for (int i = 0; i < GATE_LIMITS; i++) {
+        if (limits[i].limit <= 0 || limits[i].holds) {
+            continue;
+        }
+        r->gate_passed = false;
+        if (isnan(limits[i].figure)) {
+            QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings], err,
+                                   "the gate is closed: %s is %g, but %s", limits[i].name,
+                                   limits[i].limit, limits[i].missing));
+        } else {
+            QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings], err,
+                                   "the gate is closed: %s is %g, measured was %.4g",
+                                   limits[i].name, limits[i].limit, limits[i].figure));
+        }
+        r->gate_reason = r->gate_reason != NULL ? r->gate_reason : r->warnings[r->n_warnings];
+        r->n_warnings++;
+    }
+    return QD_OK;
 }
 
 static enum qd_code warn_layer(struct qc_pipeline *p, const struct qc_layer_row *row,
@@ -306,7 +349,7 @@ static enum qd_code add_warnings(struct qc_pipeline *p, struct qd_error *err)
     struct qc_report *r = p->report;
     size_t n_looked = p->sanity != NULL ? (size_t)qc_sanity_count(p->sanity) : 0;
     size_t most = 3 * (size_t)r->n_layers + 2 * (size_t)r->n_calibration_rows + n_looked +
-                  2 * (size_t)r->n_outputs;
+                  2 * (size_t)r->n_outputs + GATE_LIMITS;
     QD_TRY(qd_arena_array(p->arena, most, sizeof(*r->warnings), &r->warnings, err));
     QD_TRY(warn_preprocessing(p, err));
     QD_TRY(warn_uncertain(p, err));
@@ -346,7 +389,7 @@ enum qd_code qc_report_fill(struct qc_pipeline *p, struct qd_error *err)
     }
     r->size_out = p->artifact.size;
     QD_TRY(add_warnings(p, err));
-    r->gate_passed = gate_passes(p->options, r);
+    QD_TRY(check_gate(p, err));
     r->peak_arena_bytes = p->arena->peak;
     return QD_OK;
 }

@@ -74,7 +74,8 @@ struct qc_options {
                                                   any result */
     enum qc_isa isa;                           /* highest instruction set to use */
     size_t memory_limit;                       /* bytes for the arena, 0: none */
-    /* gate: the job fails (QD_CONFLICT) when verification is below; 0 = off */
+    /* gate: the job fails (QD_CONFLICT) when verification is below, or did not measure it, for
+     * want of labels or of a classifier's output; 0 = off */
     double gate_min_sqnr_db, gate_min_agreement, gate_max_drop;
 };
 void qc_options_init(struct qc_options *options); /* the defaults named above */
@@ -219,6 +220,7 @@ struct qc_report {
     size_t n_table, n_table_unused; /* rows of the job's table; those for no quantized tensor */
     int n_imported_constants;     /* weights, biases … that were integers in the model */
     bool gate_passed;
+    const char *gate_reason; /* the first limit that does not hold, or NULL; also a warning */
 };
 
 /* The whole pipeline. *ret_artifact (in the arena) is the QDQ model's bytes. On QD_CONFLICT

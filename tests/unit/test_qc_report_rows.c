@@ -198,20 +198,33 @@ END_TEST
 
 static const struct {
     double min_sqnr_db, min_agreement, max_drop;
-    enum qd_code code;
-} gates[] = {{0, 0, 0, QD_OK},      {10, 0, 0, QD_OK},   {99, 0, 0, QD_CONFLICT},
-             {0, 0.01, 0, QD_OK},   {0, 0, 0.01, QD_OK}, /* no labels: no drop was measured */
-             {10, 0.01, 0.5, QD_OK}};
+    const char *reason; /* of a closed gate */
+} gates[] = {{0, 0, 0, NULL},
+             {10, 0, 0, NULL},
+             {99, 0, 0, "min_sqnr_db is 99, measured was "},
+             {0, 0.01, 0, NULL},
+             {10, 0.01, 0, NULL},
+             {0, 0, 0.01, "max_drop is 0.01, but no sample has a label"},
+             {99, 0.01, 0.5, "min_sqnr_db is 99, measured was "}};
 
-START_TEST(qc_report_fill__gate__fails_only_below)
+START_TEST(qc_report_fill__gate__opens_only_for_what_was_measured)
 {
+    enum qd_code code = gates[_i].reason == NULL ? QD_OK : QD_CONFLICT;
     calibration = open_samples("x.npy", false, NULL);
     options.gate_min_sqnr_db = gates[_i].min_sqnr_db;
     options.gate_min_agreement = gates[_i].min_agreement;
     options.gate_max_drop = gates[_i].max_drop;
-    ck_assert_msg(quantize("conv_net") == gates[_i].code, "%s", err.message);
+    ck_assert_msg(quantize("conv_net") == code, "%s", err.message);
     ck_assert_ptr_nonnull(report); /* after a failed gate too */
-    ck_assert_int_eq(report->gate_passed, gates[_i].code == QD_OK);
+    ck_assert_int_eq(report->gate_passed, code == QD_OK);
+    if (code == QD_CONFLICT) {
+        ck_assert_msg(strstr(err.message, gates[_i].reason) != NULL, "%s", err.message);
+        bool warned = false;
+        for (int i = 0; i < report->n_warnings; i++) {
+            warned = warned || strcmp(report->warnings[i], err.message) == 0;
+        }
+        ck_assert(warned);
+    }
     ck_assert(artifact.size > 0);
 }
 END_TEST
@@ -249,7 +262,7 @@ Suite *test_qc_report_rows_suite(void)
     tcase_add_test(t, qc_report_fill__layer_rows__precision_reason_and_error);
     tcase_add_test(t, qc_report_fill__labels_that_no_class_has__warned);
     tcase_add_test(t, qc_report_fill__outputs__labels_decide_what_is_measured);
-    tcase_add_loop_test(t, qc_report_fill__gate__fails_only_below, 0, (int)QD_COUNT_OF(gates));
+    tcase_add_loop_test(t, qc_report_fill__gate__opens_only_for_what_was_measured, 0, (int)QD_COUNT_OF(gates));
     tcase_add_test(t, qc_report_fill__input_is_constant__warned);
     tcase_add_test(t, qc_report_fill__output_is_no_classifier__no_agreement);
     suite_add_tcase(s, t);
