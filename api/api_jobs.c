@@ -272,9 +272,29 @@ static enum qd_code retry_job(struct api_request *request, struct qd_error *err)
     return respond_job(request, &job, 200, err);
 }
 
+/* A blob this young may be an artifact whose rows are still to be written. */
+#define BLOB_GRACE_MS 60000
+
+/* Who deletes jobs wants their room: what no other job names goes at once. What cannot go now, as a
+ * submission may be about to name it, goes with the next collection. */
 static enum qd_code delete_job(struct api_request *request, struct qd_error *err)
 {
-    QD_TRY(store_job_delete(api_store_of(request), api_request_param(request, "id"), err));
+    struct store *store = api_store_of(request);
+    const char *id = api_request_param(request, "id");
+    const struct api_server_counters *n = api_server_counters_of(request->server);
+    struct store_input *inputs = NULL;
+    struct store_artifact *artifacts = NULL;
+    size_t n_inputs = 0, n_artifacts = 0;
+    struct qd_error later;
+    QD_TRY(store_job_inputs(store, id, &request->arena, &inputs, &n_inputs, err));
+    QD_TRY(store_artifacts(store, id, &request->arena, &artifacts, &n_artifacts, err));
+    QD_TRY(store_job_delete(store, id, err));
+    for (size_t i = 0; n->submissions == 0 && i < n_inputs + n_artifacts; i++) {
+        const char *blob = i < n_inputs ? inputs[i].blob : artifacts[i - n_inputs].blob;
+        if (store_remove_unused(store, blob, BLOB_GRACE_MS, &later) != QD_OK) {
+            break;
+        }
+    }
     return api_respond_empty(request, 204, NULL, err);
 }
 

@@ -177,6 +177,11 @@ bool api_server_is_draining(const struct api_server *server)
     return server->draining;
 }
 
+void api_server_count_submission(struct api_server *server, int by)
+{
+    server->counters.submissions += (unsigned)by;
+}
+
 unsigned api_server_in_flight(const struct api_server *server)
 {
     return server->counters.in_flight;

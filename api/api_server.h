@@ -89,11 +89,14 @@ QD_MUST_CHECK enum qd_code api_server_stream(struct api_request *request, const 
 struct api_server_counters {
     uint64_t connections, requests, slow_closed, received, sent;
     unsigned open_connections, in_flight, suspended, streams;
+    unsigned submissions; /* begun and not ended: no row names their blobs yet */
     uint64_t by_status[6]; /* [2]: 2xx; [0]: no answer */
     double seconds_sum;
     uint64_t seconds_buckets[8]; /* cumulative, bounds in api_server_bucket_bounds */
 };
 extern const double api_server_bucket_bounds[8];
+/* +1 when one begins, -1 when it has ended. */
+void api_server_count_submission(struct api_server *server, int by);
 const struct api_server_counters *api_server_counters_of(const struct api_server *server);
 
 #endif

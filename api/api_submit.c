@@ -138,6 +138,7 @@ enum qd_code api_submit_begin(struct api_request *request, struct qd_error *err)
         return qd_fail(err, QD_NO_MEMORY, "no memory for a submission");
     }
     request->state = s;
+    api_server_count_submission(request->server, 1);
     s->blobs = blobs;
     s->arena = &request->arena;
     s->body_max = app->body_max;
@@ -174,6 +175,7 @@ void api_submit_done(struct api_request *request)
         if (!s->kept) {
             discard_blobs(request, s);
         }
+        api_server_count_submission(request->server, -1);
         json_decref(s->json);
         free(s);
         request->state = NULL;

@@ -254,6 +254,12 @@ enum qd_code store_gc(struct store *store, int64_t grace_ms, struct store_gc_res
     return store_blobs_gc(store->blobs, grace_ms, blob_is_used, store, ret, err);
 }
 
+enum qd_code store_remove_unused(struct store *store, const char *sha256, int64_t grace_ms,
+                                 struct qd_error *err)
+{
+    return store_blobs_remove(store->blobs, sha256, grace_ms, blob_is_used, store, err);
+}
+
 enum qd_code store_discard(struct store *store, const char *sha256,
                            const struct store_blob_mark *mark, struct qd_error *err)
 {

@@ -87,6 +87,10 @@ struct store_gc_result {
 QD_MUST_CHECK enum qd_code store_gc(struct store *store, int64_t grace_ms,
                                     struct store_gc_result *ret, struct qd_error *err);
 
+/* The same for one blob: what a deleted job named need not wait for the next store_gc. */
+QD_MUST_CHECK enum qd_code store_remove_unused(struct store *store, const char *sha256,
+                                               int64_t grace_ms, struct qd_error *err);
+
 struct store_blob_mark;
 /* Remove a blob that was made (store_blob_mark_of) for something that did not come to be,
  * unless a row names it or somebody else committed the same content. */

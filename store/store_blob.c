@@ -456,15 +456,24 @@ static enum qd_code gc_folder(struct gc *gc, const char *folder, struct qd_error
     return code;
 }
 
+static struct gc new_gc(struct store_blobs *blobs, int64_t grace_ms,
+                        enum qd_code (*is_used)(void *arg, const char *sha256, bool *ret,
+                                                struct qd_error *err),
+                        void *arg)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now); /* file times, hence never a test's clock */
+    int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (struct gc){
+        .blobs = blobs, .is_used = is_used, .arg = arg, .oldest_kept_ms = now_ms - grace_ms};
+}
+
 enum qd_code store_blobs_gc(struct store_blobs *blobs, int64_t grace_ms,
                             enum qd_code (*is_used)(void *arg, const char *sha256, bool *ret,
                                                     struct qd_error *err),
                             void *arg, struct store_gc_result *ret, struct qd_error *err)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now); /* file times, hence never a test's clock */
-    struct gc gc = {.blobs = blobs, .is_used = is_used, .arg = arg};
-    gc.oldest_kept_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 - grace_ms;
+    struct gc gc = new_gc(blobs, grace_ms, is_used, arg);
     for (unsigned i = 0; i < 256; i++) {
         char folder[3];
         snprintf(folder, sizeof(folder), "%02x", i);
@@ -472,4 +481,24 @@ enum qd_code store_blobs_gc(struct store_blobs *blobs, int64_t grace_ms,
     }
     *ret = gc.result;
     return QD_OK;
+}
+
+enum qd_code store_blobs_remove(struct store_blobs *blobs, const char *sha256, int64_t grace_ms,
+                                enum qd_code (*is_used)(void *arg, const char *sha256, bool *ret,
+                                                        struct qd_error *err),
+                                void *arg, struct qd_error *err)
+{
+    char folder[3];
+    struct gc gc = new_gc(blobs, grace_ms, is_used, arg);
+    if (!store_sha256_valid(sha256)) {
+        return QD_OK;
+    }
+    snprintf(folder, sizeof(folder), "%.2s", sha256);
+    int fd = openat(blobs->dir_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return qd_fail_errno(err, errno, "open folder '%s'", folder);
+    }
+    enum qd_code code = gc_file(&gc, fd, sha256, err);
+    close(fd);
+    return code;
 }

@@ -74,6 +74,15 @@ QD_MUST_CHECK enum qd_code store_blobs_gc(struct store_blobs *blobs, int64_t gra
                                           void *arg, struct store_gc_result *ret,
                                           struct qd_error *err);
 
+/* The same for one blob. */
+QD_MUST_CHECK enum qd_code store_blobs_remove(struct store_blobs *blobs, const char *sha256,
+                                              int64_t grace_ms,
+                                              enum qd_code (*is_used)(void *arg,
+                                                                      const char *sha256,
+                                                                      bool *ret,
+                                                                      struct qd_error *err),
+                                              void *arg, struct qd_error *err);
+
 /* Tests: the n-th following write, fsync or link (1 = next) fails with ENOSPC or EIO; 0: off. */
 void store_blobs_fail_after(struct store_blobs *blobs, int n, int errnum);
 

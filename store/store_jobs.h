@@ -69,8 +69,8 @@ QD_MUST_CHECK enum qd_code store_job_queue_position(struct store *store, const c
 QD_MUST_CHECK enum qd_code store_job_update(struct store *store, const char *id,
                                             const char *name, const char *tags,
                                             const int *priority, struct qd_error *err);
-/* Rows of a final job and its events but the last; its blobs go with the next store_gc unless
- * another job names them. QD_CONFLICT while it is not final. */
+/* Rows of a final job and its events but the last; its blobs go with store_remove_unused or
+ * the next store_gc unless another job names them. QD_CONFLICT while it is not final. */
 QD_MUST_CHECK enum qd_code store_job_delete(struct store *store, const char *id,
                                             struct qd_error *err);
 

@@ -113,5 +113,32 @@ await "$queued"
 same 'it ended after the restart' succeeded "$state"
 same 'the artifact after the restart' "$wanted" "$(artifact "$queued")"
 
+# Canceled and tried again it has its file still; the last of those that share it takes it along.
+spare=()
+for _ in $(seq 20); do
+    ask "${parts[@]}" -F "model.data=@$weights" "$url/v1/jobs"
+    again=$(text id)
+    ask -X POST "$url/v1/jobs/$again/cancel"
+    await "$again"
+    [ "$state" = canceled ] && break
+    spare+=("$again") # it was faster
+done
+same 'it was canceled' canceled "$state"
+ask -X POST "$url/v1/jobs/$again/retry"
+same 'once more' 200 "$status"
+await "$again"
+same 'it ended in the second try' succeeded "$state"
+same 'the artifact of the second try' "$wanted" "$(artifact "$again")"
+stored() { find "$work/data/blobs" -name "$(sha "$1")" -type f | wc -l; }
+find "$work/data/blobs" -type f -exec touch -d '2 minutes ago' {} + # as if time had passed
+for job in "$id" "$derived" "$queued" "${spare[@]}" "$again"; do
+    same "the file is there before $job goes" 1 "$(stored $weights)"
+    ask -X DELETE "$url/v1/jobs/$job"
+    same "delete $job" 204 "$status"
+done
+for file in $weights $outside "$work/x.npy" "$work/out.d/model.qdq.onnx"; do
+    same "$file went with the last job" 0 "$(stored "$file")"
+done
+
 echo "$name: $passed checks passed, $failed failed"
 [ "$failed" = 0 ]

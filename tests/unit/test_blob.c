@@ -175,6 +175,22 @@ START_TEST(gc__old_and_unused__removed_only)
 }
 END_TEST
 
+START_TEST(remove__old_and_unused__that_one_alone)
+{
+    char unused[STORE_SHA256_SIZE], other[STORE_SHA256_SIZE], used[STORE_SHA256_SIZE];
+    OK(put("abc", NULL, used));
+    OK(put("unused", NULL, unused));
+    OK(put("other", NULL, other));
+    OK(store_blobs_remove(blobs, used, -1000, is_abc, NULL, &err));
+    OK(store_blobs_remove(blobs, unused, 3600 * 1000, is_abc, NULL, &err)); /* too young */
+    OK(store_blobs_remove(blobs, "../../etc", -1000, is_abc, NULL, &err));  /* no address */
+    ck_assert_int_eq(count_files(), 3);
+    OK(store_blobs_remove(blobs, unused, -1000, is_abc, NULL, &err));
+    OK(store_blobs_remove(blobs, unused, -1000, is_abc, NULL, &err)); /* gone: nothing to do */
+    ck_assert_int_eq(count_files(), 2);
+}
+END_TEST
+
 static struct store_blob_mark put_marked(const char *text)
 {
     struct store_blob_writer *w = NULL;
@@ -232,6 +248,7 @@ Suite *test_blob_suite(void)
     tcase_add_test(t, open__bad_and_absent_names__refused);
     tcase_add_test(t, open__stale_temporary__removed);
     tcase_add_test(t, gc__old_and_unused__removed_only);
+    tcase_add_test(t, remove__old_and_unused__that_one_alone);
     tcase_add_test(t, discard__unused_and_ours__removed_else_kept);
     suite_add_tcase(s, t);
     return s;
