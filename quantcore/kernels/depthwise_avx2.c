@@ -216,11 +216,12 @@ static inline __m256i add_product(__m256i acc, __m256i x, __m256i w)
     return _mm256_add_epi32(acc, _mm256_madd_epi16(x, w));
 }
 
-static inline void pairs_pixel(const struct pairs *p, const uint8_t *in, uint8_t *out)
+TILE_INLINE void pairs_pixel(const struct pairs *p, int n, const uint8_t *in, uint8_t *out)
 {
     const __m256i zero = _mm256_setzero_si256();
     struct four a = p->f.bias;
-    for (int g = 0; g < p->n; g++) {
+#pragma GCC unroll 5
+    for (int g = 0; g < n; g++) {
         const struct four *w = &p->w[g];
         __m256i x0 = load32(in + p->tap[2 * g]), x1 = load32(in + p->tap[2 * g + 1]);
         __m256i low = _mm256_unpacklo_epi8(x0, x1), high = _mm256_unpackhi_epi8(x0, x1);
@@ -230,6 +231,14 @@ static inline void pairs_pixel(const struct pairs *p, const uint8_t *in, uint8_t
         a.q3 = add_product(a.q3, _mm256_unpackhi_epi8(high, zero), w->q3);
     }
     store_strip(&p->f, out, a);
+}
+
+TILE_INLINE void pairs_row(const struct qc_depthwise_s8 *d, const struct pairs *p, int n,
+                           const uint8_t *in, uint8_t *out)
+{
+    for (int i = 0; i < d->n_pixels; i++, in += d->in_step, out += d->out_step) {
+        pairs_pixel(p, n, in, out);
+    }
 }
 
 /* All rows of 32 channels before the next: their weights are interleaved once. The last strip
@@ -243,8 +252,10 @@ static void strips(const struct qc_depthwise_s8 *d)
         for (int r = 0; r < d->n_rows; r++) {
             const uint8_t *in = d->in + r * d->in_row + first;
             uint8_t *out = d->out_u8 + r * d->out_row + first;
-            for (int i = 0; i < d->n_pixels; i++, in += d->in_step, out += d->out_step) {
-                pairs_pixel(&p, in, out);
+            if (p.n == 5) {
+                pairs_row(d, &p, 5, in, out);
+            } else {
+                pairs_row(d, &p, p.n, in, out);
             }
         }
     }
