@@ -37,6 +37,7 @@ TARGETS = {
     "int8": {"resnet18": (1.25, 1.15), "mobilenetv2": (1.6, 1.4)},
     "openvino": {"resnet18": 1.05, "mobilenetv2": 1.4},
     "own f32": {"resnet18": 3.8},
+    "avx2": {"resnet18": 1.6, "mobilenetv2": 1.6},
     "calibration": {
         "resnet18": {("one pass", "MinMax"): 1.9, ("two passes", "Percentile"): 3.7},
         "mobilenetv2": {("one pass", "MinMax"): 8, ("two passes", "Percentile"): 40,
@@ -136,6 +137,14 @@ def int8_rows(rows, ours, name, model, qdq, slow):
                  TARGETS["own f32"].get(name))
 
 
+def avx2_row(rows, ours, name, model, qdq):
+    """A CPU with AVX2 but without VNNI: bytes are multiplied as s16."""
+    group = {"int8": ours.engine("int8", qdq, "avx2"), "f32": ours.engine("f32", model, "avx2")}
+    ms = {k: v * 1e3 for k, v in engines.take_turns(group).items()}
+    rows.add(f"int8 {name} with AVX2 vs own f32 with AVX2", "ms", ms["int8"], ms["f32"],
+             TARGETS["avx2"][name])
+
+
 def conv_rows(rows, ours, work):
     """What a further convolution of a chain costs, beside the peak of the same minute."""
     for channels, size in CHAINS:
@@ -170,6 +179,8 @@ def speed(rows, a, found, work):
             qdq = artifact(f"{a.build}/quantd", work, name, model)
             engines.pin()
             int8_rows(rows, ours, name, model, qdq, slow)
+            if name in TARGETS["avx2"]:
+                avx2_row(rows, ours, name, model, qdq)
     ours.close()
     os.sched_setaffinity(0, allowed)
     return {"s8_gops": gops, "f32_gflops": gflops, "ghz": ghz}

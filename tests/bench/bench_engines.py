@@ -36,7 +36,9 @@ class Ours:
             raise RuntimeError(f"bench_network {line}: {answer.strip() or 'no answer'}")
         return answer.split()
 
-    def engine(self, kind, path):
+    def engine(self, kind, path, isa="avx512"):
+        """isa: the highest to use."""
+        self.ask(f"isa {isa}")
         number = self.ask(f"load {kind} {path}")[1]
         return lambda: float(self.ask(f"run {number} {TURN}")[0]) * 1e-6
 

@@ -1,6 +1,7 @@
 /* Times whole networks on one thread, as commands on stdin ask for: so that a script can let this
  * engine and another take turns in one run.
  *
+ *   isa NAME             → ok NAME           for what is loaded from now on: the highest up to it
  *   load f32|int8 FILE   → ok ID
  *   run ID SECONDS       → BEST RUNS         the shortest run in µs, and how many there were
  *   steps ID RUNS        → µs OUTPUT lines, then .   the shortest time of each step
@@ -23,11 +24,13 @@ struct network {
     struct qd_arena arena;
     struct qd_bytes model;
     enum qc_engine engine;
+    enum qc_isa isa;
     struct qc_runner *runner;
     float *inputs[IO_MOST], *outputs[IO_MOST];
 };
 static struct network networks[NETWORKS_MOST];
 static int n_networks;
+static enum qc_isa isa = QC_ISA_AVX512;
 static struct qd_error err;
 
 /* Elements of one sample: the first dim is the batch. */
@@ -76,8 +79,9 @@ static void load(const char *engine, const char *path)
         return;
     }
     n->engine = strcmp(engine, "int8") == 0 ? QC_ENGINE_INT8 : QC_ENGINE_F32;
+    n->isa = isa;
     qd_arena_init(&n->arena, 0);
-    if (qc_runner_new(n->model, NULL, n->engine, QC_ISA_AVX512, &n->arena, &n->runner, &err) != QD_OK) {
+    if (qc_runner_new(n->model, NULL, n->engine, isa, &n->arena, &n->runner, &err) != QD_OK) {
         printf("error %s\n", err.message);
         return;
     }
@@ -139,7 +143,7 @@ static enum qd_code steps(struct network *n, long runs)
     struct qc_exec_state *state;
     struct qc_kernels kernels;
     struct qc_exec_options options = {.kernels = &kernels};
-    qc_kernels_init(&kernels, QC_ISA_AVX512);
+    qc_kernels_init(&kernels, n->isa);
     if (n->engine == QC_ENGINE_INT8) {
         QD_TRY(qc_model_load_int8(n->model, NULL, &kernels, &n->arena, &g, &exec, NULL, &err));
     } else {
@@ -179,8 +183,11 @@ static void command(char *line)
         word[i] = strtok_r(i == 0 ? line : NULL, i < 2 ? " \n" : "\n", &save);
     }
     if (word[0] != NULL && strcmp(word[0], "peak") == 0) {
-        enum qc_isa isa = qc_isa_detect();
-        printf("%.1f %.1f %.3f\n", bench_peak(isa, true), bench_peak(isa, false), bench_ghz());
+        enum qc_isa best = qc_isa_detect();
+        printf("%.1f %.1f %.3f\n", bench_peak(best, true), bench_peak(best, false), bench_ghz());
+    } else if (word[0] != NULL && word[1] != NULL && strcmp(word[0], "isa") == 0 &&
+               qc_isa_from_name(word[1], &isa)) {
+        printf("ok %s\n", word[1]);
     } else if (word[2] == NULL) {
         printf("error an unknown command, or too few words\n");
     } else if (strcmp(word[0], "load") == 0) {
