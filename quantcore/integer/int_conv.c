@@ -12,7 +12,7 @@ struct int_conv {
     int packed_pixels; /* depthwise: pixels beside each other that are taken as one of 64 channels */
     int padded;        /* depthwise: the channels of those rounded up to 64 */
     int tile_taps, tile_depth; /* as the tiles see them: taps, and channels of a tap */
-    int tile_channels;         /* those in fours */
+    int tile_channels;         /* as many as are packed */
     bool merged;               /* a tap is a row of the kernel: q_conv_merge */
     struct qc_taps taps;
     int8_t *packed;
@@ -279,7 +279,8 @@ static enum qd_code q_conv_merge(const struct qc_prepare *p, struct int_conv *c,
                 c->window.dilation[1] == 1 && !sums;
     c->tile_taps = c->merged ? c->window.kernel[0] : c->n_taps;
     c->tile_depth = c->merged ? c->window.kernel[1] * c->channels : c->channels;
-    c->tile_channels = (c->tile_depth + 3) / 4 * 4;
+    const int together = p->kernels->s8_together;
+    c->tile_channels = (c->tile_depth + together - 1) / together * together;
     /* Columns at the border are not told apart: that gained nothing here. */
     return qc_taps_init(p, &c->window, x, &p->out[0], c->tile_channels, QC_NR, c->merged, false,
                         &c->taps,
@@ -408,7 +409,7 @@ static void q_conv_wide(const struct qc_prepare *p, struct int_conv *c, struct q
     if (c->depthwise || p->kernels->widen_u8 == NULL) {
         return;
     }
-    int64_t all = x->image_stride * x->shape.dim[0] + 4; /* the last pixel's fours */
+    int64_t all = x->image_stride * x->shape.dim[0] + 4; /* the last pixel's padding */
     c->wide = all < MOST ? all : MOST;
     step->scratch_size = (size_t)c->wide * sizeof(int16_t) + QD_ARENA_TAIL;
 }

@@ -29,10 +29,10 @@ enum qc_isa {
  *
  * Packed weights, for a panel of output channels (missing ones are zero):
  *   f32: [tap][c][panel]                    c = 0..channels-1
- *   s8:  [tap][c/4][QC_NR][4]               channels rounded up to a multiple of 4 with zeros;
- *        the input's channel stride must make those extra bytes readable (any value: weight 0).
- *        With AVX2, which multiplies s16: [tap][c/2][QC_NR][2] (qc_kernels.s8_together), of the
- *        same size.
+ *   s8:  [tap][c/n][QC_NR][n]               n = qc_kernels.s8_together: 4, with AVX2, which
+ *        multiplies s16, 2. Channels are rounded up to a multiple of n with zeros; the input's
+ *        channel stride must make those extra bytes readable (any value: weight 0). AVX2 widens
+ *        them as it loads them, so that they take as much memory everywhere.
  * qc_pack_* below make them. */
 #define QC_NR 32
 #define QC_MAX_ROWS 12
@@ -64,7 +64,7 @@ struct qc_tile_s8 {
     int n_rows;
     const int32_t *tap;
     int n_taps;
-    int channels;             /* rounded up to a multiple of 4 */
+    int channels;             /* rounded up to a multiple of s8_together */
     const int8_t *weights;    /* these taps of a packed panel */
     const int32_t *bias;      /* QC_NR values, the input zero point folded in:
                                  b[o] - x_zero_point * sum(w[o]) (wraps modulo 2^32) */

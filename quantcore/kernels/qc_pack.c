@@ -30,8 +30,8 @@ void qc_pack_f32(const float *w, int n_out, int channels, int n_taps, int panel,
 void qc_pack_s8(const int8_t *w, int n_out, int channels, int n_taps, int together, int8_t *out)
 {
     size_t panel = qc_packed_panel_s8(n_taps, channels);
-    size_t taps = (size_t)n_taps, depth = (size_t)channels, padded = (depth + 3) & ~(size_t)3;
-    size_t group = (size_t)together;
+    size_t taps = (size_t)n_taps, depth = (size_t)channels, group = (size_t)together;
+    size_t padded = (depth + group - 1) / group * group;
     memset(out, 0, ((size_t)n_out + QC_NR - 1) / QC_NR * panel);
     for (size_t o = 0; o < (size_t)n_out; o++) {
         int8_t *p = out + o / QC_NR * panel + o % QC_NR * group;

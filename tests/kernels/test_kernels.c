@@ -149,6 +149,15 @@ struct s8_case {
     int32_t zero_point, y_min, y_max;
 };
 
+/* As k's tile takes them, from the tap `first` on. */
+static void pack_taps(const struct qc_kernels *k, const int8_t *w, int n_out, const struct shape *s,
+                      int first, int8_t *packed, struct qc_tile_s8 *t)
+{
+    qc_pack_s8(w, n_out, s->channels, s->n_taps, k->s8_together, packed);
+    t->channels = (s->channels + k->s8_together - 1) / k->s8_together * k->s8_together;
+    t->weights = packed + first * t->channels * QC_NR;
+}
+
 static void check_tile_s8(enum qc_isa isa, const struct shape *s, int n_rows, int n_out,
                           const struct s8_case *sc)
 {
@@ -172,9 +181,8 @@ static void check_tile_s8(enum qc_isa isa, const struct shape *s, int n_rows, in
         rows[r] = in + start[r];
         wide_rows[r] = wide + start[r];
     }
-    qc_pack_s8(w, n_out, s->channels, s->n_taps, ref.s8_together, packed);
     struct qc_tile_s8 t = {.row = rows, .n_rows = n_rows, .tap = tap, .n_taps = s->n_taps,
-                           .channels = (s->channels + 3) / 4 * 4, .weights = packed,
+                           .weights = packed,
                            .bias = bias, .n_out = n_out, .multiplier = multiplier,
                            .y_zero_point = sc->zero_point, .y_min = sc->y_min,
                            .y_max = sc->y_max, .lo = sc->ties ? 0.0f : -INFINITY,
@@ -184,17 +192,18 @@ static void check_tile_s8(enum qc_isa isa, const struct shape *s, int n_rows, in
         zero_points[i] = (int32_t)(data_next() % 256) - 128;
         sums[i % QC_MAX_ROWS] = (int32_t)(uint32_t)data_next();
     }
+    int first = 0;
     if (data_next() % 2 == 0) { /* part of the taps, as at a border */
-        int first = (int)(data_next() % (uint64_t)s->n_taps);
+        first = (int)(data_next() % (uint64_t)s->n_taps);
         t.n_taps = 1 + (int)(data_next() % (uint64_t)(s->n_taps - first));
         t.tap += first;
-        t.weights += first * t.channels * QC_NR;
     }
     bool asymmetric = data_next() % 2 == 0;
     t.row_sum = asymmetric ? sums : NULL;
     t.w_zero_point = asymmetric ? zero_points : NULL;
+    pack_taps(&ref, w, n_out, s, first, packed, &t);
     run_s8(ref.tile_s8, t, sc->to_u8, (uint8_t *)want, NULL);
-    qc_pack_s8(w, n_out, s->channels, s->n_taps, k.s8_together, packed);
+    pack_taps(&k, w, n_out, s, first, packed, &t);
     run_s8(k.tile_s8, t, sc->to_u8, (uint8_t *)got, (uint8_t *)want);
     if (k.widen_u8 != NULL) {
         k.widen_u8(in, wide, IN);
@@ -261,7 +270,8 @@ START_TEST(pack_s8__every_shape__tile_is_the_direct_convolution)
             float *out = y;
             int panel = o / QC_NR;
             struct qc_tile_s8 t = {.row = &row, .n_rows = 1, .tap = tap, .n_taps = n_taps,
-                                   .channels = (channels + 3) / 4 * 4, .bias = bias,
+                                   .channels = (channels + k.s8_together - 1) / k.s8_together * k.s8_together,
+                                   .bias = bias,
                                    .n_out = panel == 0 ? QC_NR : N_OUT - QC_NR, .out_f32 = &out,
                                    .multiplier = one, .lo = -INFINITY, .hi = INFINITY};
             int32_t sums, zero_point[QC_NR];
