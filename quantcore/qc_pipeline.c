@@ -274,6 +274,7 @@ static void estimate(const struct qc_pipeline *p, struct qc_check *check)
             check->shared_bytes += 2 * qc_shape_elements(&g->values[v].shape) * sizeof(float);
         } else if (p->plan->observe[v]) {
             check->thread_bytes += QC_FINE_BINS * sizeof(uint64_t);
+            check->shared_bytes += QC_VALUES_MAX * sizeof(struct qc_value_count);
         }
     }
     check->thread_bytes += qc_exec_buffer_size(p->exec);

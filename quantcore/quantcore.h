@@ -247,8 +247,8 @@ QD_MUST_CHECK enum qd_code qc_merge_statistics(const struct qd_bytes *parts, int
 struct qc_check {
     int64_t n_calibration, n_verification; /* samples */
     int n_nodes_int8, n_nodes_f32;
-    /* Estimate of a job's memory: the weights (as stored and packed), and what each thread takes
-     * for activations and statistics, second moments among them. */
+    /* Estimate of a job's memory: the weights (as stored and packed) and tables of values, and
+     * what each thread takes for activations and statistics, second moments among them. */
     size_t shared_bytes, thread_bytes, moments_bytes;
 };
 QD_MUST_CHECK enum qd_code qc_check(const struct qc_job *job, const struct qc_options *options,

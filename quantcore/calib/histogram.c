@@ -48,11 +48,16 @@ enum qd_code qc_histogram_init(struct qc_histogram *h, double lo, double hi, int
     return qd_arena_array(arena, (size_t)h->n_bins, sizeof(*h->counts), &h->counts, err);
 }
 
+int qc_histogram_bin(const struct qc_histogram *h, float x)
+{
+    int64_t k = bin_of((double)x, h->exponent) - h->first;
+    return (int)(k < 0 ? 0 : k >= h->n_bins ? h->n_bins - 1 : k);
+}
+
 void qc_histogram_count(struct qc_histogram *h, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        int64_t k = bin_of((double)x[i], h->exponent) - h->first;
-        h->counts[k < 0 ? 0 : k >= h->n_bins ? h->n_bins - 1 : k]++;
+        h->counts[qc_histogram_bin(h, x[i])]++;
     }
 }
 

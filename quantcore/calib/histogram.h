@@ -38,6 +38,8 @@ QD_MUST_CHECK enum qd_code qc_histogram_init(struct qc_histogram *h, double lo, 
                                              struct qd_error *err);
 /* Count n values as the kernels do; for tests and small tools. */
 void qc_histogram_count(struct qc_histogram *h, const float *x, size_t n);
+/* The bin that x is counted in: an end bin when x lies outside. */
+int qc_histogram_bin(const struct qc_histogram *h, float x);
 /* The value that stands for all values of bin k: its centre. */
 static inline double qc_histogram_centre(const struct qc_histogram *h, int k)
 {

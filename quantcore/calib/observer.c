@@ -11,7 +11,10 @@ struct partial {
     struct qd_exact sum, squares;
     struct qc_channel_statistics *channels; /* n_channels */
     struct qc_tail smallest, largest;       /* unused when k is 1: min and max tell */
-    uint64_t *counts;                       /* of pass 2 */
+    /* Of pass 2. The values are counted one by one until they are too many; only then do the
+     * counts of bins begin, in the same memory. */
+    struct qc_value_table table;
+    uint64_t *counts;
 };
 
 struct observed {
@@ -392,16 +395,20 @@ static void drop_pass1(struct qc_observer *o)
 static enum qd_code new_histogram(struct qc_observer *o, struct observed *t,
                                   struct qc_tensor_statistics *s, struct qd_error *err)
 {
-    enum qd_code code =
-        qc_histogram_init(&s->fine, s->min, s->max, QC_FINE_BINS, &o->counts, err);
+    enum { TABLE = QC_VALUES_SLOTS * sizeof(struct qc_value_slot) / sizeof(uint64_t) };
+    enum qd_code code = qc_histogram_edges(&s->fine, s->min, s->max, QC_FINE_BINS, err);
     if (code != QD_OK) {
         return qd_wrap(err, code, "tensor '%s'", s->name);
     }
-    t->partials[0].counts = s->fine.counts;
-    for (int i = 1; i < o->options.n_threads; i++) {
-        QD_TRY(qd_arena_array(&o->counts, (size_t)s->fine.n_bins, sizeof(uint64_t),
-                              &t->partials[i].counts, err));
+    size_t size = s->fine.n_bins > (int)TABLE ? (size_t)s->fine.n_bins : TABLE;
+    for (int i = 0; i < o->options.n_threads; i++) {
+        struct partial *p = &t->partials[i];
+        QD_TRY(qd_arena_array(&o->counts, size, sizeof(uint64_t), &p->counts, err));
+        p->table = (struct qc_value_table){.slots = (struct qc_value_slot *)p->counts,
+                                           .lo = (float)s->min,
+                                           .hi = (float)s->max};
     }
+    s->fine.counts = t->partials[0].counts;
     return QD_OK;
 }
 
@@ -431,10 +438,11 @@ struct counting {
     const struct qc_histogram *fine;
     uint64_t *total;
     size_t n; /* in counts so far */
-    uint32_t counts[QC_FINE_BINS];
+    size_t skip; /* values that are counted already */
+    uint32_t counts[QC_FINE_BINS]; /* of the first n_bins */
 };
 
-static void empty_counts(struct counting *c)
+static void add_counts(const struct counting *c)
 {
     size_t n = (size_t)c->fine->n_bins, b = 0;
     for (; b + 8 <= n; b += 8) { /* of fixed length: in vectors */
@@ -445,7 +453,11 @@ static void empty_counts(struct counting *c)
     for (; b < n; b++) {
         c->total[b] += c->counts[b];
     }
-    memset(c->counts, 0, n * sizeof(*c->counts));
+}
+
+static void clear_counts(struct counting *c)
+{
+    memset(c->counts, 0, (size_t)c->fine->n_bins * sizeof(*c->counts));
     c->n = 0;
 }
 
@@ -454,7 +466,8 @@ static void run_count(void *ctx, const float *x, size_t n)
     struct counting *c = ctx;
     for (size_t part; n > 0; x += part, n -= part) {
         if (c->n >= UINT32_MAX / 2) {
-            empty_counts(c);
+            add_counts(c);
+            clear_counts(c);
         }
         part = n < UINT32_MAX / 2 ? n : UINT32_MAX / 2;
         c->histogram(x, part, c->fine->first, c->fine->inv_width, c->fine->n_bins, c->counts);
@@ -462,13 +475,75 @@ static void run_count(void *ctx, const float *x, size_t n)
     }
 }
 
+struct tabulating {
+    struct qc_value_table *table;
+    size_t taken;
+    bool full;
+};
+
+static void run_tabulate(void *ctx, const float *x, size_t n)
+{
+    struct tabulating *t = ctx;
+    if (!t->full) {
+        size_t taken = qc_value_table_add(t->table, x, n);
+        t->taken += taken;
+        t->full = taken < n;
+    }
+}
+
+static void run_count_rest(void *ctx, const float *x, size_t n)
+{
+    struct counting *c = ctx;
+    size_t skip = c->skip < n ? c->skip : n;
+    c->skip -= skip;
+    run_count(c, x + skip, n - skip);
+}
+
+/* All but the first `skip` values. */
+static void count_view(const struct qc_observer *o, const struct qc_histogram *fine,
+                       struct partial *p, const struct qc_view *view, size_t skip)
+{
+    struct counting c; /* most of it is cleared as far as there are bins */
+    c.histogram = o->options.kernels->histogram_f32;
+    c.fine = fine;
+    c.total = p->counts;
+    c.skip = skip;
+    clear_counts(&c);
+    for_each_run(view, skip > 0 ? run_count_rest : run_count, &c);
+    add_counts(&c);
+}
+
 void qc_observer_pass2(struct qc_observer *o, int tensor, int thread, const struct qc_view *view)
 {
-    struct counting c = {.histogram = o->options.kernels->histogram_f32,
-                         .fine = &o->statistics->tensors[tensor].fine,
-                         .total = o->tensors[tensor].partials[thread].counts};
-    for_each_run(view, run_count, &c);
-    empty_counts(&c);
+    struct partial *p = &o->tensors[tensor].partials[thread];
+    const struct qc_histogram *fine = &o->statistics->tensors[tensor].fine;
+    struct tabulating t = {&p->table, 0, false};
+    if (p->table.slots != NULL) {
+        for_each_run(view, run_tabulate, &t);
+        if (!t.full) {
+            return;
+        }
+        qc_value_table_give_up(&p->table, fine, p->counts);
+    }
+    count_view(o, fine, p, view, t.taken);
+}
+
+/* All threads' values into the first one's table, or nothing when they are too many together. */
+static enum qd_code end_table(struct qc_observer *o, struct observed *t,
+                              struct qc_tensor_statistics *s, struct qd_error *err)
+{
+    struct partial *first = &t->partials[0];
+    for (int i = 0; i < o->options.n_threads; i++) {
+        if (t->partials[i].table.slots == NULL) {
+            return QD_OK;
+        }
+    }
+    for (int i = 1; i < o->options.n_threads; i++) {
+        if (!qc_value_table_take(&first->table, &t->partials[i].table)) {
+            return QD_OK;
+        }
+    }
+    return qc_value_table_finish(&first->table, &o->counts, &s->values, err);
 }
 
 enum qd_code qc_observer_end_pass2(struct qc_observer *o, struct qc_statistics **ret,
@@ -476,8 +551,15 @@ enum qd_code qc_observer_end_pass2(struct qc_observer *o, struct qc_statistics *
 {
     for (int k = 0; k < o->statistics->n; k++) {
         struct qc_tensor_statistics *s = &o->statistics->tensors[k];
+        struct observed *t = &o->tensors[k];
+        QD_TRY(end_table(o, t, s, err));
+        for (int i = 0; i < o->options.n_threads; i++) {
+            if (t->partials[i].table.slots != NULL) {
+                qc_value_table_give_up(&t->partials[i].table, &s->fine, t->partials[i].counts);
+            }
+        }
         for (int i = 1; i < o->options.n_threads; i++) {
-            uint64_t *counts = o->tensors[k].partials[i].counts;
+            uint64_t *counts = t->partials[i].counts;
             for (int b = 0; b < s->fine.n_bins; b++) {
                 s->fine.counts[b] += counts[b];
                 counts[b] = 0;
@@ -507,6 +589,7 @@ void qc_observer_drop_counts(struct qc_observer *o)
         s->smallest.n = s->largest.n = 0;
         s->fine.counts = NULL;
         s->fine.n_bins = 0;
+        s->values = (struct qc_values){0, NULL};
     }
     qd_arena_done(&o->counts);
 }

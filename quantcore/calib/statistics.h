@@ -2,7 +2,7 @@
  * percentile and bias correction without running the network again.
  *
  * Statistics of two sample sets merge to those of both, to the bit: counts, extremes and
- * histograms are integers or order-free, sums are exact (qd_exact.h), tails too when they were
+ * histograms are integers or order-free, the table of values is kept or not by their number, sums are exact (qd_exact.h), tails too when they were
  * asked for in the same length. */
 #ifndef QC_STATISTICS_H
 #define QC_STATISTICS_H
@@ -11,6 +11,7 @@
 #include "quantcore/calib/histogram.h"
 #include "quantcore/calib/moments.h"
 #include "quantcore/calib/tails.h"
+#include "quantcore/calib/values.h"
 
 /* Of one channel, over samples and positions. */
 struct qc_channel_statistics {
@@ -34,6 +35,7 @@ struct qc_tensor_statistics {
     double *channel_mean;       /* n_channels: E[x] */
     struct qc_tail smallest, largest; /* as long as the percentiles of pass 1 needed */
     struct qc_histogram fine;   /* counts empty before pass 2 */
+    struct qc_values values;    /* of pass 2, while they are few */
 };
 
 struct qc_statistics {

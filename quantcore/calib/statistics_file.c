@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char magic[] = "quantd statistics 1\n";
+static const char magic[] = "quantd statistics 2\n";
+static const char magic_1[] = "quantd statistics 1\n"; /* read, no longer written */
 #define MAGIC_SIZE (sizeof(magic) - 1)
 
 /* ---- writing ------------------------------------------------------------------------------ */
@@ -141,6 +142,11 @@ static enum qd_code put_tensor(struct writer *w, const struct qc_tensor_statisti
     for (int k = 0; k < t->fine.n_bins; k++) {
         put_count(w, t->fine.counts[k]);
     }
+    put_u64(w, (uint64_t)t->values.n, 4);
+    for (int i = 0; i < t->values.n; i++) {
+        put_f32(w, t->values.entries[i].value);
+        put_count(w, t->values.entries[i].count);
+    }
     return QD_OK;
 }
 
@@ -180,6 +186,7 @@ struct cursor {
     size_t left;
     const char *name; /* of the tensor */
     struct qd_arena *arena;
+    int version;
 };
 
 static enum qd_code bad(const struct cursor *c, struct qd_error *err, const char *what)
@@ -387,6 +394,45 @@ static enum qd_code take_moments(struct cursor *c, struct qc_statistics *s, stru
     return QD_OK;
 }
 
+/* The counts of bins again, value by value. */
+static enum qd_code take_values(struct cursor *c, struct qc_tensor_statistics *t,
+                                struct qd_error *err)
+{
+    uint64_t n = 0, in_bin = 0;
+    int bin = 0;
+    QD_TRY(take_u64(c, 4, &n, err));
+    if (n > QC_VALUES_MAX || n > c->left / 5) {
+        return bad(c, err, "there are more values than a table holds");
+    }
+    QD_TRY(qd_arena_array(c->arena, (size_t)n, sizeof(*t->values.entries), &t->values.entries,
+                          err));
+    for (uint64_t i = 0; i < n; i++) {
+        struct qc_value_count *e = &t->values.entries[i];
+        QD_TRY(take_f32(c, &e->value, err));
+        QD_TRY(take_count(c, &e->count, err));
+        int k = qc_histogram_bin(&t->fine, e->value);
+        if ((double)e->value < t->min || (double)e->value > t->max || e->count == 0 ||
+            (i > 0 && e->value <= e[-1].value)) {
+            return bad(c, err, "the values do not ascend within the range");
+        }
+        for (; bin < k; bin++, in_bin = 0) {
+            if (t->fine.counts[bin] != in_bin) {
+                return bad(c, err, "the values are not those of the histogram");
+            }
+        }
+        if (__builtin_add_overflow(in_bin, e->count, &in_bin) || in_bin > t->fine.counts[k]) {
+            return bad(c, err, "the values are not those of the histogram");
+        }
+    }
+    for (; n > 0 && bin < t->fine.n_bins; bin++, in_bin = 0) {
+        if (t->fine.counts[bin] != in_bin) {
+            return bad(c, err, "the values are not those of the histogram");
+        }
+    }
+    t->values.n = (int)n;
+    return QD_OK;
+}
+
 static enum qd_code take_tensor(struct cursor *c, struct qc_tensor_statistics *t,
                                 struct qd_error *err)
 {
@@ -403,19 +449,23 @@ static enum qd_code take_tensor(struct cursor *c, struct qc_tensor_statistics *t
     QD_TRY(take_tail(c, true, t, &t->smallest, err));
     QD_TRY(take_tail(c, false, t, &t->largest, err));
     QD_TRY(take_histogram(c, t, err));
+    if (c->version > 1) {
+        QD_TRY(take_values(c, t, err));
+    }
     return qc_tensor_statistics_finish(t, err);
 }
 
 enum qd_code qc_statistics_read(struct qd_bytes bytes, struct qd_arena *arena,
                                 struct qc_statistics **ret, struct qd_error *err)
 {
-    struct cursor c = {bytes.data, bytes.size, "", arena};
+    struct cursor c = {bytes.data, bytes.size, "", arena, 2};
     struct qc_statistics *s = NULL;
     const uint8_t *head = NULL;
     uint64_t n = 0, n_samples = 0;
     QD_TRY(take(&c, MAGIC_SIZE, &head, err));
-    if (memcmp(head, magic, MAGIC_SIZE) != 0) {
-        return bad(&c, err, "the file does not begin with 'quantd statistics 1'");
+    c.version = memcmp(head, magic_1, MAGIC_SIZE) == 0 ? 1 : 2;
+    if (c.version == 2 && memcmp(head, magic, MAGIC_SIZE) != 0) {
+        return bad(&c, err, "the file does not begin with 'quantd statistics 2' (or 1)");
     }
     QD_TRY(qd_arena_alloc(arena, sizeof(*s), &s, err));
     QD_TRY(take(&c, sizeof(s->model_sha256), &head, err));

@@ -62,7 +62,7 @@ def exact(x):
     return int(x * 2**48).to_bytes(16, "little", signed=True)
 
 
-def tensor_statistics(name, values, exponent, n_bins, channels=0):
+def tensor_statistics(name, values, exponent, n_bins, channels=0, version=2, table=True):
     lo, hi, n = min(values), max(values), len(values)
     sums = exact(sum(values)) + exact(sum(v * v for v in values))
     first = int(lo // 2.0**exponent)
@@ -70,15 +70,19 @@ def tensor_statistics(name, values, exponent, n_bins, channels=0):
     for v in values:
         counts[int(v // 2.0**exponent) - first] += 1
     channel = sums + struct.pack("<Qf", sum(v != 0 for v in values), max(abs(lo), abs(hi)))
+    distinct = sorted(set(values)) if table else []
+    entries = b"".join(struct.pack("<fB", v, values.count(v)) for v in distinct)
     return (struct.pack("<H", len(name)) + name + struct.pack("<ddQ", lo, hi, n) + sums +
             struct.pack("<I", channels) + channel * channels +
             struct.pack("<IIf", 1, 1, lo) + struct.pack("<IIf", 1, 1, hi) +
-            struct.pack("<iiI", exponent, first, n_bins) + bytes(counts))
+            struct.pack("<iiI", exponent, first, n_bins) + bytes(counts) +
+            (struct.pack("<I", len(distinct)) + entries if version > 1 else b""))
 
 
-def statistics(samples, tensors):
-    return (b"quantd statistics 1\n" + bytes(32) + struct.pack("<QI", samples, len(tensors)) +
-            b"".join(tensors))
+def statistics(samples, tensors, version=2):
+    return (b"quantd statistics %d\n" % version + bytes(32) +
+            struct.pack("<QI", samples, len(tensors)) + b"".join(tensors) +
+            struct.pack("<I", 0))
 
 
 def main():
@@ -132,6 +136,11 @@ def main():
             "zeros": statistics(2, [tensor_statistics(b"a", [0.0] * 6, -126, 1, 1)]),
             "ranges": statistics(3, [tensor_statistics(b"x", [-2.0, 1.0, 2.0], -11, 8193, 1),
                                      tensor_statistics(b"y", [0.0] * 3, -126, 1)]),
+            "no_table": statistics(2, [tensor_statistics(b"a", [-0.5, 0.25, 0.25, 1.0], -13,
+                                                         12289, 2, table=False)]),
+            "version_1": statistics(2, [tensor_statistics(b"a", [0.0] * 6, -126, 1, 1, version=1)],
+                                    version=1),
+            "version_3": statistics(1, [], version=3),
         },
         "image": {
             "rgb": rgb,
