@@ -76,13 +76,6 @@ double qc_divergence_shares(enum qc_calibrator measure, const double *p, const d
     return settle(&s);
 }
 
-int qc_divergence_bin(double x, double lo, double width, int bins)
-{
-    double at = floor((x - lo) / width);
-    at = at < 0 ? 0 : at > bins - 1 ? bins - 1 : at;
-    return (int)at;
-}
-
 /* What all candidates are judged with. */
 struct divergence_search {
     const struct qc_histogram_prefix *p;
@@ -91,6 +84,7 @@ struct divergence_search {
     /* levels: coarse histograms from `origin` on */
     double origin, width;
     int bins;
+    double *edge; /* [bins + 1], counted in fine bins from 0: coarse bin k begins at edge[k] */
     double *original, *quantized; /* shares of all values */
     /* spread: shares of the fine bins */
     double *fine, *spread;
@@ -101,22 +95,42 @@ struct divergence_search {
 /* ---- the levels as they are ------------------------------------------------------------------
  */
 
+/* Of x, or |x|, by the fine bin it lies in: exact, whatever x. A negative fine bin counts as its
+ * mirror image. */
+static int coarse_bin(const struct divergence_search *s, float x)
+{
+    double width = s->p->h->width;
+    double at = floor((double)x / width); /* a power of two */
+    at = s->symmetric && at < 0 ? -at - 1.0 : at;
+    double guess = (at * width - s->origin) / s->width;
+    int k = (int)fmin(fmax(guess, 0.0), (double)(s->bins - 1));
+    while (k < s->bins - 1 && at >= s->edge[k + 1]) {
+        k++;
+    }
+    while (k > 0 && at < s->edge[k]) {
+        k--;
+    }
+    return k;
+}
+
+/* Values in the fine bins below an edge. */
+static double values_below(const struct divergence_search *s, double edge)
+{
+    const struct qc_histogram *h = s->p->h;
+    double k = fmin(fmax(edge - (double)h->first, 0.0), (double)h->n_bins);
+    return (double)s->p->count[(int)k];
+}
+
 static double levels_divergence(struct divergence_search *s, const struct qc_qparams *params)
 {
-    double scale = (double)params->scale;
     double total = (double)s->p->count[s->p->h->n_bins];
     double below = 0; /* the values of the codes before q */
     memset(s->quantized, 0, (size_t)s->bins * sizeof(*s->quantized));
     for (int q = qc_candidate_first_code(s->symmetric); q < 256; q++) {
-        double end = ((double)(q - params->zero_point) + 0.5) * scale;
-        double to = q < 255 ? qc_histogram_prefix_below(s->p, end, false) : total;
+        double to = q < 255 ? qc_histogram_prefix_upto(s->p, params, q) : total;
         if (to > below) {
-            /* In float32, as dequantization gives it: where a level falls on an edge of a bin
-             * its rounding decides. */
-            float x = (float)(q - params->zero_point) * params->scale;
-            double at = s->symmetric ? fabs((double)x) : (double)x;
-            s->quantized[qc_divergence_bin(at, s->origin, s->width, s->bins)] +=
-                (to - below) / total;
+            float level = (float)(q - params->zero_point) * params->scale;
+            s->quantized[coarse_bin(s, level)] += (to - below) / total;
         }
         below = to;
     }
@@ -129,19 +143,20 @@ static enum qd_code init_levels(struct divergence_search *s, int bins, double lo
     s->bins = bins;
     s->origin = s->symmetric ? 0.0 : lo;
     s->width = 2.0 * (s->symmetric ? hi : hi - lo) / bins;
-    s->original = calloc(2 * (size_t)bins, sizeof(*s->original));
+    s->original = calloc(3 * (size_t)bins + 1, sizeof(*s->original));
     if (s->original == NULL) {
-        return qd_fail(err, QD_NO_MEMORY, "no memory for two histograms of %d bins", bins);
+        return qd_fail(err, QD_NO_MEMORY, "no memory for histograms of %d bins", bins);
     }
     s->quantized = s->original + bins;
+    s->edge = s->quantized + bins;
+    for (int k = 0; k <= bins; k++) {
+        s->edge[k] = rint((s->origin + s->width * (double)k) / s->p->h->width);
+    }
     double total = (double)s->p->count[s->p->h->n_bins];
     double below = 0;
     for (int k = 0; k < bins; k++) {
-        double edge = s->origin + s->width * (double)(k + 1);
-        double to = qc_histogram_prefix_below(s->p, edge, false);
-        if (s->symmetric) { /* of |x|: what is at -edge belongs to the next bin too */
-            to -= qc_histogram_prefix_below(s->p, -edge, true);
-        }
+        double to = values_below(s, s->edge[k + 1]);
+        to -= s->symmetric ? values_below(s, -s->edge[k + 1]) : 0.0;
         to = k < bins - 1 ? to : total;
         s->original[k] = (to - below) / total;
         below = to;

@@ -18,6 +18,14 @@ struct qc_histogram_prefix {
     uint64_t *count;  /* [n_bins + 1]: values in bins before k */
     double *sum;      /* [n_bins + 1]: of count * position */
     double *squares;  /* [n_bins + 1]: of count * position^2 */
+    /* Values whose own counts are known, not only their bins': all of them where the tensor has
+     * few enough (values.h), else those of channels that hold one value throughout (a dead
+     * channel behind its bias and a Relu). Many values at one point are what a bin tells least
+     * about. Read by _upto. */
+    int n_known;
+    float *known;           /* [n_known], ascending */
+    uint64_t *known_before; /* [n_known + 1]: counts of those before k */
+    int *known_from;        /* [n_bins + 1]: the first of bin k; NULL when none is known */
 };
 
 /* Of t's fine histogram. Heap; _done frees. t must outlive it. */
@@ -30,10 +38,12 @@ void qc_histogram_prefix_done(struct qc_histogram_prefix *p);
  * are not used: what would be theirs saturates at `first`. */
 void qc_histogram_prefix_cut(const struct qc_histogram_prefix *p, const struct qc_qparams *params,
                              int first, int ret[257]);
-/* How many values are below x (inclusive: or at x). A bin that x lies in gives the part of its
- * values that of its width lies below, one whose position is not its centre all or none: what an
- * edge between two levels cuts off without moving a whole bin to either side. */
-double qc_histogram_prefix_below(const struct qc_histogram_prefix *p, double x, bool inclusive);
+/* How many values code q or a lower one takes, unsaturated. A known value counts whole, on the
+ * side that quantization puts it; the others of the bin that the edge between q and q + 1 lies in
+ * by the part of its width below, or all or none where its position is not its centre: what an
+ * edge cuts off without moving a whole bin to either side. */
+double qc_histogram_prefix_upto(const struct qc_histogram_prefix *p,
+                                const struct qc_qparams *params, int q);
 /* Expected squared error a value when every value is its bin's position plus uniform noise over
  * the bin: (sum over bins count (position - fake_quant(position))^2) / total + width^2 / 12. */
 double qc_histogram_prefix_error(const struct qc_histogram_prefix *p,

@@ -60,6 +60,8 @@ static enum qd_code choose_tensors(const struct qc_graph *g, int n_samples,
             struct activation *a = &ret->tensor[ret->n++];
             size_t n = (size_t)n_samples * qc_shape_elements(&g->values[v].shape);
             a->name = g->values[v].name;
+            a->shape = g->values[v].shape;
+            a->channel_axis = plan->channel_axis[v];
             QD_TRY(qd_arena_array(arena, n, sizeof(float), &a->x, err));
         }
     }

@@ -5,10 +5,13 @@
 
 #include "quantcore/base/qd_arena.h"
 #include "quantcore/data/reader.h"
+#include "quantcore/graph/tensor.h"
 
 struct activation {
     const char *name;
-    float *x;
+    struct qc_shape shape; /* of a sample */
+    int channel_axis;      /* of the channel means; -1: none */
+    float *x;              /* samples one after another */
     size_t n;
 };
 struct activations {

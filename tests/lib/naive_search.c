@@ -6,13 +6,24 @@
 
 static const double EPSILON = 1e-6;
 
+static double grid_of(double min, double max)
+{
+    double grid = 0x1p-126;
+    while (fmax(fabs(min), fabs(max)) / grid > 0x1p23 ||
+           floor(max / grid) - floor(min / grid) >= 16384) {
+        grid *= 2;
+    }
+    return grid;
+}
+
 void naive_init(struct naive *s, const float *x, size_t n, const struct qc_search *search)
 {
-    double lo = 0, hi = 0;
+    double min = INFINITY, max = -INFINITY;
     for (size_t i = 0; i < n; i++) {
-        lo = fmin(lo, (double)x[i]);
-        hi = fmax(hi, (double)x[i]);
+        min = fmin(min, (double)x[i]);
+        max = fmax(max, (double)x[i]);
     }
+    double lo = fmin(min, 0), hi = fmax(max, 0);
     if (search->symmetric) {
         hi = fmax(hi, -lo);
         lo = -hi;
@@ -22,6 +33,7 @@ void naive_init(struct naive *s, const float *x, size_t n, const struct qc_searc
                         .symmetric = search->symmetric,
                         .lo = lo,
                         .hi = hi,
+                        .grid = grid_of(min, max),
                         .start = search->start,
                         .step = search->step,
                         .bins = search->bins};
@@ -57,11 +69,36 @@ static float fake_quant(const struct codes *c, float x)
     return (float)(q - c->zero_point) * c->scale;
 }
 
-static int bin_of(const struct naive *s, float x)
+/* The coarse bins: where each begins, and an end that nothing reaches. */
+struct coarse {
+    double from, width;
+    double edge[16385];
+};
+
+static void coarse_init(struct coarse *c, const struct naive *s)
 {
-    double width = 2 * (s->symmetric ? s->hi : s->hi - s->lo) / s->bins;
-    double at = s->symmetric ? fabs((double)x) : (double)x - s->lo;
-    return (int)fmin(fmax(floor(at / width), 0), s->bins - 1);
+    c->from = s->symmetric ? 0 : s->lo;
+    c->width = 2 * (s->symmetric ? s->hi : s->hi - s->lo) / s->bins;
+    for (int b = 0; b < s->bins; b++) {
+        c->edge[b] = s->grid * rint((c->from + c->width * b) / s->grid);
+    }
+    c->edge[s->bins] = INFINITY;
+}
+
+/* The last whose edge is not above x. Of |x|: [from, to) on both sides of 0, so that a negative x
+ * on an edge belongs to the bin nearer to 0. */
+static int bin_of(const struct naive *s, const struct coarse *c, float x)
+{
+    double at = s->symmetric ? fabs((double)x) : (double)x;
+    bool mirrored = s->symmetric && x < 0;
+    int b = (int)fmin(fmax((at - c->from) / c->width, 0), s->bins - 1);
+    while (b > 0 && (mirrored ? at <= c->edge[b] : at < c->edge[b])) {
+        b--;
+    }
+    while (mirrored ? at > c->edge[b + 1] : at >= c->edge[b + 1]) {
+        b++;
+    }
+    return b;
 }
 
 /* ---- divergences -----------------------------------------------------------------------------
@@ -92,11 +129,12 @@ static double js(const double *p, const double *q, int n)
     return sum;
 }
 
-static void histogram(const struct naive *s, const struct codes *c, double *ret)
+static void histogram(const struct naive *s, const struct codes *c, const struct coarse *coarse,
+                      double *ret)
 {
     uint64_t *count = calloc((size_t)s->bins, sizeof(*count));
     for (size_t i = 0; i < s->n; i++) {
-        count[bin_of(s, c != NULL ? fake_quant(c, s->x[i]) : s->x[i])]++;
+        count[bin_of(s, coarse, c != NULL ? fake_quant(c, s->x[i]) : s->x[i])]++;
     }
     for (int b = 0; b < s->bins; b++) {
         ret[b] = (double)count[b] / (double)s->n;
@@ -108,16 +146,19 @@ void naive_divergences(const struct naive *s, double *const ret[3])
 {
     double *p = calloc(2 * (size_t)s->bins, sizeof(*p));
     double *q = p + s->bins;
-    histogram(s, NULL, p);
+    struct coarse *coarse = calloc(1, sizeof(*coarse));
+    coarse_init(coarse, s);
+    histogram(s, NULL, coarse, p);
     for (int i = 0; i < s->n_candidates; i++) {
         double r = naive_ratio(s, i);
         double hi = s->symmetric ? r * s->hi : s->lo + r * (s->hi - s->lo);
         struct codes c = codes_of(s->symmetric, s->lo, hi);
-        histogram(s, &c, q);
+        histogram(s, &c, coarse, q);
         ret[0][i] = kl(p, q, s->bins);
         ret[1][i] = 0.5 * (ret[0][i] + kl(q, p, s->bins));
         ret[2][i] = js(p, q, s->bins);
     }
+    free(coarse);
     free(p);
 }
 

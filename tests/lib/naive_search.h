@@ -11,6 +11,8 @@ struct naive {
     size_t n;
     bool symmetric;
     double lo, hi; /* base range: the extremes, widened to 0; symmetric: lo = -hi */
+    double grid; /* edges of coarse bins are whole multiples of it: a power of two, the smallest
+                    in whose units x spans at most 16,384 steps and reaches at most 2^23 */
     double start, step;
     int n_candidates;
     int bins;

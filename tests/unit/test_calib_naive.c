@@ -10,6 +10,18 @@
 
 static const enum qc_calibrator measures[3] = {QC_CALIB_KL, QC_CALIB_SYMMETRIC_KL, QC_CALIB_JS};
 
+/* The table of values that pass 2 would keep. */
+static void tabulate(struct qc_tensor_statistics *t, const float *x, size_t n,
+                     struct qd_arena *arena)
+{
+    struct qc_value_table table = {.lo = (float)t->min, .hi = (float)t->max};
+    ck_assert_int_eq(qd_arena_array(arena, QC_VALUES_SLOTS, sizeof(*table.slots), &table.slots,
+                                    NULL),
+                     QD_OK);
+    ck_assert_uint_eq(qc_value_table_add(&table, x, n), n);
+    ck_assert_int_eq(qc_value_table_finish(&table, arena, &t->values, NULL), QD_OK);
+}
+
 struct tally {
     int n, n_same, n_near; /* near: the same or a neighbour */
     double worst;          /* naive score of the chosen candidate / the least, above 1 */
@@ -150,13 +162,29 @@ START_TEST(calibrate__activations_of_the_example__chooses_as_the_naive_form)
 }
 END_TEST
 
-/* Edges of a bin give what counting gives; within a bin it is a part of the bin's values. */
-START_TEST(prefix_below__even_values__counts_them)
+static struct qc_histogram_prefix prefix_of(const struct qc_tensor_statistics *t)
+{
+    struct qc_histogram_prefix p;
+    struct qd_error err;
+    ck_assert_msg(qc_histogram_prefix_init(&p, t, &err) == QD_OK, "%s", err.message);
+    return p;
+}
+
+static uint64_t count_upto(const float *x, size_t n, const struct qc_qparams *params, int q)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        count += qc_quantize_value(x[i], params->scale, params->zero_point, 0, 255) <= q;
+    }
+    return count;
+}
+
+/* Within a bin it is a part of the bin's values. */
+START_TEST(prefix_upto__even_values__counts_them)
 {
     enum { M = 4000 };
     static float v[M];
     struct qc_tensor_statistics t = {.min = -1, .max = 2, .count = M};
-    struct qc_histogram_prefix p;
     struct qd_arena arena;
     struct qd_error err;
     for (int i = 0; i < M; i++) {
@@ -165,23 +193,133 @@ START_TEST(prefix_below__even_values__counts_them)
     qd_arena_init(&arena, 0);
     ck_assert_int_eq(qc_histogram_init(&t.fine, t.min, t.max, 300, &arena, &err), QD_OK);
     qc_histogram_count(&t.fine, v, M);
-    ck_assert_int_eq(qc_histogram_prefix_init(&p, &t, &err), QD_OK);
-    for (double at = -1.5; at < 2.5; at += 0.0009) {
-        double exact = 0;
-        for (int i = 0; i < M; i++) {
-            exact += (double)v[i] < at;
+    struct qc_histogram_prefix p = prefix_of(&t);
+    ck_assert_int_eq(p.n_known, 0);
+    for (float scale = 0.0021f; scale < 0.03f; scale += 0.0017f) {
+        const struct qc_qparams params = {.scale = scale, .zero_point = 90};
+        double last = 0;
+        for (int q = 1; q < 255; q++) {
+            double at = ((double)(q - 90) + 0.5) * (double)scale;
+            /* The end bins and that at 0 are all or none. */
+            bool end = at < t.min + t.fine.width || at > t.max - t.fine.width;
+            bool whole = end || (at >= 0 && at <= t.fine.width);
+            double below = qc_histogram_prefix_upto(&p, &params, q);
+            ck_assert_double_eq_tol(below, (double)count_upto(v, M, &params, q),
+                                    whole ? t.fine.width * M / 3 + 2 : 2);
+            ck_assert_double_ge(below, last);
+            last = below;
         }
-        bool end = at < t.min + t.fine.width || at > t.max - t.fine.width;
-        double below = qc_histogram_prefix_below(&p, at, false);
-        /* The end bins and that at 0 are all or none. */
-        bool whole = end || (at >= 0 && at <= t.fine.width);
-        ck_assert_double_eq_tol(below, exact, whole ? t.fine.width * M / 3 + 2 : 2);
-        ck_assert(below <= qc_histogram_prefix_below(&p, at + 0.0009, false));
     }
-    ck_assert_double_eq(qc_histogram_prefix_below(&p, t.min, false), 0);
-    ck_assert_double_eq(qc_histogram_prefix_below(&p, t.min, true), (double)t.fine.counts[0]);
-    ck_assert_double_eq(qc_histogram_prefix_below(&p, 3, false), M);
     qc_histogram_prefix_done(&p);
+    qd_arena_done(&arena);
+}
+END_TEST
+
+/* Pixels of 8-bit images: at every edge exact, also where a value lies on it. */
+START_TEST(prefix_upto__table_of_values__counts_as_quantization_does)
+{
+    enum { M = 3000 };
+    static float v[M];
+    struct qc_tensor_statistics t;
+    struct qd_arena arena;
+    seed = 5;
+    for (int i = 0; i < M; i++) {
+        v[i] = (float)(int)(256 * uniform()) / 255.0f;
+    }
+    qd_arena_init(&arena, 0);
+    describe(&t, v, M, 1, &arena);
+    tabulate(&t, v, M, &arena);
+    ck_assert_int_eq(t.values.n, 256);
+    struct qc_histogram_prefix p = prefix_of(&t);
+    for (int i = 30; i <= 170; i++) {
+        struct qc_qparams params;
+        qc_candidate_qparams(i % 2 == 1, i % 2 == 1 ? -0.01 * i : 0, 0.01 * i, &params);
+        for (int q = 1; q < 255; q++) {
+            ck_assert_double_eq(qc_histogram_prefix_upto(&p, &params, q),
+                                (double)count_upto(v, M, &params, q));
+        }
+    }
+    qc_histogram_prefix_done(&p);
+    qd_arena_done(&arena);
+}
+END_TEST
+
+/* A channel that is the same everywhere: all of its values go to the side where they are, although
+ * the bin that they share with others has an edge of levels in it. */
+START_TEST(prefix_upto__constant_channel__goes_whole)
+{
+    enum { PER = 500, CHANNELS = 3, M = PER * CHANNELS };
+    static float v[M];
+    struct qc_channel_statistics channels[CHANNELS] = {{.max_abs = 0}};
+    struct qc_tensor_statistics t;
+    struct qd_arena arena;
+    seed = 9;
+    for (int i = 0; i < M; i++) {
+        int c = i / PER;
+        v[i] = c == 0 ? 0.147683889f : c == 1 ? -0.25f : 4.0f * uniform() - 1.0f;
+        channels[c].max_abs = fmaxf(channels[c].max_abs, fabsf(v[i]));
+        channels[c].n_nonzero += v[i] != 0.0f;
+        qd_exact_add(&channels[c].sum, (double)v[i]);
+    }
+    qd_arena_init(&arena, 0);
+    describe(&t, v, M, 1, &arena);
+    t.n_channels = CHANNELS;
+    t.channels = channels;
+    struct qc_histogram_prefix p = prefix_of(&t);
+    ck_assert_int_eq(p.n_known, 2);
+    ck_assert_float_eq(p.known[0], -0.25f);
+    for (int i = 0; i < 2; i++) {
+        /* The edge behind code 128 of zero point 128 is half a step: just below and above. */
+        for (int above = 0; above < 2; above++) {
+            struct qc_qparams params = {.scale = 2 * fabsf(p.known[i]), .zero_point = 128};
+            params.scale *= above == 1 ? 1 + 1e-6f : 1 - 1e-6f;
+            int q = i == 1 ? 128 : 127;
+            ck_assert_double_eq_tol(qc_histogram_prefix_upto(&p, &params, q),
+                                    (double)count_upto(v, M, &params, q), 2);
+        }
+    }
+    qc_histogram_prefix_done(&p);
+    /* The bins hold other values than pass 1 saw (`inference: quantized`): not known. */
+    int bin = qc_histogram_bin(&t.fine, 0.147683889f);
+    t.fine.counts[bin + 1] += t.fine.counts[bin];
+    t.fine.counts[bin] = 0;
+    p = prefix_of(&t);
+    ck_assert_int_eq(p.n_known, 1);
+    qc_histogram_prefix_done(&p);
+    /* One value off by its last bit is no constant channel. */
+    channels[1].sum = (struct qd_exact){0, false};
+    for (int i = 0; i < PER; i++) {
+        qd_exact_add(&channels[1].sum, i == 7 ? (double)nextafterf(-0.25f, 0.0f) : -0.25);
+    }
+    p = prefix_of(&t);
+    ck_assert_int_eq(p.n_known, 0);
+    qc_histogram_prefix_done(&p);
+    qd_arena_done(&arena);
+}
+END_TEST
+
+/* Values on the edges of coarse bins: k/255 is j/75 for every 17th k, and 1/75 is no float. The
+ * edges lie on the grid of the fine bins, so that both forms know the side. */
+START_TEST(calibrate__pixels_on_coarse_edges__chooses_as_the_naive_form)
+{
+    enum { M = 15 * 400 };
+    static float v[M];
+    struct tally tally[3] = {0};
+    for (int i = 0; i < M; i++) {
+        float x = (float)(17 * (i % 15 + 1)) / 255.0f;
+        v[i] = _i == 1 && i % 2 == 1 ? -x : x;
+    }
+    struct qc_search search = DEFAULTS;
+    struct qc_tensor_statistics t;
+    struct qd_arena arena;
+    qd_arena_init(&arena, 0);
+    describe(&t, v, M, 1, &arena);
+    tabulate(&t, v, M, &arena);
+    for (int symmetric = 0; symmetric < 2; symmetric++) {
+        search.symmetric = symmetric == 1;
+        compare_divergences(v, M, &search, &t, &tally[0]);
+    }
+    ck_assert_int_eq(tally[0].n_same, tally[0].n);
     qd_arena_done(&arena);
 }
 END_TEST
@@ -191,7 +329,10 @@ Suite *test_calib_naive_suite(void)
 {
     Suite *s = suite_create("test_calib_naive");
     TCase *c = tcase_create("naive");
-    tcase_add_test(c, prefix_below__even_values__counts_them);
+    tcase_add_test(c, prefix_upto__even_values__counts_them);
+    tcase_add_test(c, prefix_upto__table_of_values__counts_as_quantization_does);
+    tcase_add_test(c, prefix_upto__constant_channel__goes_whole);
+    tcase_add_loop_test(c, calibrate__pixels_on_coarse_edges__chooses_as_the_naive_form, 0, 2);
     tcase_add_loop_test(c, calibrate__known_shapes__chooses_as_the_naive_form, 0, 2);
     tcase_add_test(c, calibrate__activations_of_the_example__chooses_as_the_naive_form);
     tcase_set_timeout(c, 120);
