@@ -18,7 +18,7 @@
  * that are known one by one (histogram_prefix.h). What is left is chance: of the 40 values of a
  * bin some more or fewer than the width tells lie below the edge. Minima are often of nearly one
  * depth, and then another may win than for the naive form: 5 of 624 choices on four networks, each
- * within 2.3 % of the least (make bench-search names them).
+ * within 1.4 % of the least (make bench-search names them).
  *
  * QC_FORM_SPREAD: over the fine bins, without that artefact: a code's mass is spread evenly over
  * those of its step's bins that hold data (a value that no neighbour hides is kept as it is), the
