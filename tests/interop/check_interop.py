@@ -106,19 +106,31 @@ def output_quanta(model):
     return quanta
 
 
-def session(path, threads, s8=False):
-    """`s8`: with integer arithmetic for s8 activations too, which x86 leaves to f32 by default."""
+def saturates():
+    """A CPU with AVX2 but without VNNI: ONNX Runtime's products of u8 and s8 saturate there unless
+    it is told otherwise."""
+    with open("/proc/cpuinfo") as f:
+        flags = next((line.split() for line in f if line.startswith("flags")), [])
+    return "avx2" in flags and not {"avx512_vnni", "avx_vnni"} & set(flags)
+
+
+def session(path, threads, s8=False, exact=True):
+    """`s8`: with integer arithmetic for s8 activations too, which x86 leaves to f32 by default.
+    `exact`: without saturation on any CPU. (Not for weights that are only dequantized, which ONNX
+    Runtime 1.32 would convert as well, and then refuse.)"""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    if exact and saturates():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if s8:
         options.add_session_config_entry("session.qdqisint8allowed", "1")
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def run_ort(path, x, batch, threads, s8=False):
+def run_ort(path, x, batch, threads, s8=False, exact=True):
     """All outputs for all samples, by name, from one model file."""
-    s = session(path, threads, s8)
+    s = session(path, threads, s8, exact)
     names = [o.name for o in s.get_outputs()]
     feed = s.get_inputs()[0].name
     parts = [s.run(names, {feed: x[i:i + batch]}) for i in range(0, len(x), batch)]
@@ -209,7 +221,8 @@ def check(network, arguments):
     run_quantd([arguments.quantd, "run", artifact, "--input", f"{folder}/input.npy",
                 "--output", f"{folder}/output.npz", "--engine", "int8"])
     quantized = network.name in networks.QUANTIZED
-    theirs = run_ort(artifact, network.evaluation, network.batch, arguments.threads, quantized)
+    theirs = run_ort(artifact, network.evaluation, network.batch, arguments.threads, quantized,
+                     not quantized)
     with np.load(f"{folder}/output.npz") as f:
         ours = {n: f[n] for n in f.files}
     if set(ours) != set(theirs):
@@ -268,7 +281,8 @@ def check_mode(network, mode, calibrated, arguments):
     run_quantd([arguments.quantd, "run", artifact, "--input", f"{folder}/input.npy",
                 "--output", f"{folder}/output.npz", "--engine", "f32"])
     batch = 1 if mode == "dynamic" else network.batch
-    theirs = run_ort(artifact, network.evaluation, batch, arguments.threads)
+    theirs = run_ort(artifact, network.evaluation, batch, arguments.threads,
+                     exact=mode == "dynamic")
     with np.load(f"{folder}/output.npz") as f:
         ours = {n: f[n] for n in f.files}
     f32 = run_ort(network.model, network.evaluation, network.batch, arguments.threads)
