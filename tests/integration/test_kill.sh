@@ -103,7 +103,7 @@ grey_images 1000 | tail -c +17 > "$work/thousand"
 parts=(-F 'config={"calibration":{"calibrator":"js"}}' -F "model=@$model" -F "calibration=@$work/many")
 for phase in pass1 pass2 verifying; do
     submit "${parts[@]}"
-    await_phase "$job" $phase || fail "the run did not come to $phase"
+    await_phase "$job" $phase 100 || fail "the run did not come to $phase"
     end KILL
     start --worker-program "$work/worker"
     await "$job" 100

@@ -74,9 +74,9 @@ await() {
         sleep 0.1
     done
 }
-# await_phase JOB PHASE: 0 when it was seen
+# await_phase JOB PHASE [SECONDS]: 0 when it was seen
 await_phase() {
-    local deadline=$((SECONDS + 20))
+    local deadline=$((SECONDS + ${3:-20}))
     while [ $SECONDS -lt $deadline ]; do
         ask "$url/v1/jobs/$1"
         [ "$(text phase)" = "$2" ] && return
