@@ -23,7 +23,7 @@ expect() {
     timeout 30 "$binary" "$@" > "$work/out" 2> "$work/err" || rc=$?
     if [ $rc != "$code" ]; then
         fail "quantd $*: exit code $rc, not $code"
-    elif [ -n "$regex" ] && ! cat "$work/out" "$work/err" | grep -qE -- "$regex"; then
+    elif [ -n "$regex" ] && ! grep -qE -- "$regex" "$work/out" "$work/err"; then
         fail "quantd $*: nothing printed matches /$regex/"
     else
         passed=$((passed + 1))
