@@ -114,12 +114,12 @@ unit: $(BUILD)/run_tests $(BUILD)/quantd  ## unit tests only (SUITE=name runs on
 	$(if $(SUITE),CK_RUN_SUITE=$(SUITE)) $(BUILD)/run_tests
 
 # The suites wait more than they work; `make -j2` runs two at a time. The longest come first.
-SUITES := kill repeatable refusals events http cli requantize jobs modes external
-.PHONY: check unit-all $(SUITES:%=suite-%)
-check: unit-all $(SUITES:%=suite-%) replay  ## everything that needs Debian's packages alone
+SERVICE_TESTS := kill repeatable refusals events http cli requantize jobs modes external
+.PHONY: check unit-all $(SERVICE_TESTS:%=suite-%)
+check: unit-all $(SERVICE_TESTS:%=suite-%) replay  ## everything that needs Debian's packages alone
 unit-all: $(BUILD)/run_tests $(BUILD)/quantd
 	$(BUILD)/run_tests
-$(SUITES:%=suite-%): suite-%: $(BUILD)/quantd $(BUILD)/bench_kernels
+$(SERVICE_TESTS:%=suite-%): suite-%: $(BUILD)/quantd $(BUILD)/bench_kernels
 	timeout 300 tests/integration/test_$*.sh $(BUILD)/quantd
 
 # --- parsers of untrusted bytes -----------------------------------------------------------------
