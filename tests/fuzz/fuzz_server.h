@@ -202,6 +202,18 @@ static void pump(struct api_server *server, int fd, const char *text, size_t siz
     answer[got] = '\0';
 }
 
+/* The fuzzer's clock sends signals; a connect that one interrupts goes on by itself and cannot be
+ * called again. */
+static int connect_undisturbed(int fd, const struct sockaddr_in *address)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &old);
+    int rc = connect(fd, (const struct sockaddr *)address, sizeof(*address));
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    return rc;
+}
+
 /* Send the bytes, read what comes, and leave no trace in the server. */
 static void fuzz_exchange(const char *text, size_t size)
 {
@@ -212,7 +224,7 @@ static void fuzz_exchange(const char *text, size_t size)
                                   .sin_addr = {htonl(INADDR_LOOPBACK)}};
     const struct linger reset = {1, 0}; /* else the ports run out, waiting */
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
+    if (fd < 0 || connect_undisturbed(fd, &address) != 0 ||
         fcntl(fd, F_SETFL, O_NONBLOCK) != 0 ||
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) != 0) {
         perror("fuzz_server: client");
