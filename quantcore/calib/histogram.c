@@ -50,8 +50,9 @@ enum qd_code qc_histogram_init(struct qc_histogram *h, double lo, double hi, int
 
 int qc_histogram_bin(const struct qc_histogram *h, float x)
 {
-    int64_t k = bin_of((double)x, h->exponent) - h->first;
-    return (int)(k < 0 ? 0 : k >= h->n_bins ? h->n_bins - 1 : k);
+    /* Compared before it is an integer: a value far beyond the bins, or no number, has none. */
+    double k = floor(ldexp((double)x, -h->exponent)) - (double)h->first;
+    return k >= (double)h->n_bins ? h->n_bins - 1 : k > 0 ? (int)k : 0;
 }
 
 void qc_histogram_count(struct qc_histogram *h, const float *x, size_t n)

@@ -410,11 +410,11 @@ static enum qd_code take_values(struct cursor *c, struct qc_tensor_statistics *t
         struct qc_value_count *e = &t->values.entries[i];
         QD_TRY(take_f32(c, &e->value, err));
         QD_TRY(take_count(c, &e->count, err));
-        int k = qc_histogram_bin(&t->fine, e->value);
-        if ((double)e->value < t->min || (double)e->value > t->max || e->count == 0 ||
-            (i > 0 && e->value <= e[-1].value)) {
+        bool inside = (double)e->value >= t->min && (double)e->value <= t->max; /* no NaN is */
+        if (!inside || e->count == 0 || (i > 0 && e->value <= e[-1].value)) {
             return bad(c, err, "the values do not ascend within the range");
         }
+        int k = qc_histogram_bin(&t->fine, e->value);
         for (; bin < k; bin++, in_bin = 0) {
             if (t->fine.counts[bin] != in_bin) {
                 return bad(c, err, "the values are not those of the histogram");
