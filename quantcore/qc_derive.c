@@ -108,6 +108,6 @@ enum qd_code qc_pipeline_export(struct qc_pipeline *p, struct qd_error *err)
     QD_TRY(qc_pipeline_begin(p, QC_PHASE_EXPORTING, err));
     QD_TRY(qc_onnx_export(p->quantized->graph, p->arena, &p->artifact, err));
     p->report->opset_in = p->graph->opset;
-    p->report->opset_out = p->graph->opset < 13 ? 13 : p->graph->opset;
+    p->report->opset_out = qc_onnx_export_opset(p->quantized->graph);
     return QD_OK;
 }

@@ -40,13 +40,13 @@ static void reduce_run(const struct qc_step *step, const struct qc_view *in,
     }
 }
 
-/* Which dims are reduced: attribute axes (opset 13..17) or input 1 (opset 18); none given: all,
- * unless noop_with_empty_axes says none. */
+/* Which dims are reduced: those of input 1; none given: all, unless noop_with_empty_axes says
+ * none. */
 static enum qd_code reduced_dims(const struct qc_prepare *p, bool *reduced, struct qd_error *err)
 {
     int64_t axes[QC_MAX_RANK];
     int rank = p->in[0].shape.rank;
-    int n = qc_node_ints(p->node, "axes", axes, QC_MAX_RANK);
+    int n = 0;
     if (p->node->n_inputs > 1 && p->node->inputs[1] >= 0) {
         size_t count = qc_shape_elements(&p->in[1].shape);
         if (p->in[1].data == NULL || p->in[1].dtype != QC_S64 || count > QC_MAX_RANK) {

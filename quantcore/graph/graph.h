@@ -1,8 +1,9 @@
 /* The network between import and export: values joined by nodes, everything in one arena.
  *
  * Nodes stand in topological order. A value is an index into graph->values, -1 an absent
- * optional input. The graph is always in the canonical form of opset 13..17 (attributes that
- * became inputs are inputs): import brings older models to it, export writes it.
+ * optional input. The graph is always in one canonical form, that of opset 18 (attributes that
+ * became inputs are inputs): import brings models to it, export writes it or, for an artifact of
+ * an older opset, that opset's form.
  *
  * Shapes are those of a run with the batch bound: a symbolic leading dim of an input is 1.
  * `symbolic` remembers which dims (and which elements of a folded shape computation) would
@@ -90,6 +91,8 @@ struct qc_graph {
     int n_inputs, n_outputs;
     struct qc_io *inputs, *outputs;   /* real inputs only: initializers are constants */
     int64_t opset;                    /* default domain, of the original model */
+    int64_t least_opset;              /* lower bound of the exported one, for what the nodes use
+                                         that came later (INT4: 21); 0: none */
     /* model header, kept for export */
     int64_t ir_version, model_version;
     const char *producer_name, *producer_version, *model_domain, *model_doc_string;

@@ -246,11 +246,6 @@ static enum qd_code reduce_axes(struct qc_infer *c, int rank, unsigned *ret)
     int64_t axes[QC_MAX_RANK];
     uint64_t bits = 0;
     int n = 0;
-    const struct qc_attr *a = qc_node_attr(c->n, "axes");
-    if (a != NULL && a->n > QC_MAX_RANK) {
-        return qc_infer_fail(c, QD_INVALID, "axes has %zu elements, limit %d", a->n, QC_MAX_RANK);
-    }
-    n = qc_node_ints(c->n, "axes", axes, QC_MAX_RANK);
     if (qc_infer_optional(c, 1) != NULL) {
         QD_TRY(qc_infer_ints(c, 1, "axes", QC_MAX_RANK, axes, &n, &bits));
     }

@@ -11,10 +11,11 @@
 #include "quantcore/onnx/onnx_tensor.h"
 #include "quantcore/onnx/onnx_upgrade.h"
 
-enum { CANONICAL_OPSET = 13, NODES_A_NODE = 5, CONSTANTS_A_NODE = 2 };
+enum { OLDEST_OPSET = 13, NODES_A_NODE = 5, CONSTANTS_A_NODE = 2 };
 
 struct exporter {
     const struct qc_graph *g;
+    int64_t opset;              /* of the default domain, as written */
     struct qd_arena *scratch;   /* of the messages; only the packed bytes outlive the export */
     struct qc_onnx_names values, nodes;
     const char **value_names;   /* by value; NULL: not needed */
@@ -29,6 +30,71 @@ struct exporter {
 static char *mutable(const char *text)
 {
     return (char *)(uintptr_t)text;
+}
+
+/* --- opsets ---------------------------------------------------------------------------------- */
+
+/* Inputs that were an attribute of ints below `since`: import's rules of opsets after the oldest
+ * one that is written, the other way round. */
+static const struct {
+    int op, input;
+    const char *attr;
+    int64_t since;
+} moved[] = {
+    {QC_OP_REDUCE_MEAN, 1, "axes", 18},
+};
+
+int64_t qc_onnx_export_opset(const struct qc_graph *g)
+{
+    int64_t opset = g->opset > g->least_opset ? g->opset : g->least_opset;
+    return opset > OLDEST_OPSET ? opset : OLDEST_OPSET;
+}
+
+/* The IR version that came with an opset. */
+static int64_t ir_of(int64_t opset)
+{
+    static const struct {
+        int64_t opset, ir;
+    } releases[] = {{24, 12}, {23, 11}, {21, 10}, {19, 9}, {15, 8}};
+    for (size_t i = 0; i < QD_COUNT_OF(releases); i++) {
+        if (opset >= releases[i].opset) {
+            return releases[i].ir;
+        }
+    }
+    return 7;
+}
+
+/* The attribute that input i of a node is in the written opset, NULL when it is an input there. */
+static const char *attribute_of(const struct exporter *ex, const struct qc_node *n, int i)
+{
+    for (size_t k = 0; k < QD_COUNT_OF(moved); k++) {
+        if (moved[k].op == n->op && moved[k].input == i && ex->opset < moved[k].since) {
+            return moved[k].attr;
+        }
+    }
+    return NULL;
+}
+
+/* Inputs that are attributes in the written opset become that. Their values are constant: they
+ * come from attributes, since no model of a later opset is written in an older one. */
+static enum qd_code restore_attributes(struct exporter *ex, struct qc_node *n)
+{
+    for (int i = 0; i < n->n_inputs; i++) {
+        const char *name = attribute_of(ex, n, i);
+        const struct qc_tensor *t = qc_node_constant(ex->g, n, i);
+        if (name == NULL || n->inputs[i] < 0) {
+            continue;
+        }
+        if (t == NULL || t->dtype != QC_S64) {
+            return qd_fail_on(ex->err, QD_INTERNAL, n->name,
+                              "node '%s': input %d of %s in opset %lld must be constant s64",
+                              n->name, i, n->op_type, (long long)ex->opset);
+        }
+        struct qc_attr attr = {.name = name, .type = QC_ATTR_INTS, .ints = t->data,
+                               .n = qc_shape_elements(&t->shape)};
+        QD_TRY(qc_onnx_attrs_set(ex->scratch, n, attr, ex->err));
+    }
+    return QD_OK;
 }
 
 /* --- what is written ------------------------------------------------------------------------- */
@@ -52,7 +118,7 @@ static void mark_live(struct exporter *ex)
             ex->live[i] |= v >= 0 && ex->needed[v] && !is_plain_constant(&g->values[v]);
         }
         for (int k = 0; ex->live[i] && k < n->n_inputs; k++) {
-            if (n->inputs[k] >= 0) {
+            if (n->inputs[k] >= 0 && attribute_of(ex, n, k) == NULL) {
                 ex->needed[n->inputs[k]] = true;
             }
         }
@@ -253,8 +319,10 @@ static enum qd_code export_node(struct exporter *ex, const struct qc_node *n, co
     if (is_flat_softmax(ex->g, n)) {
         return export_flat_softmax(ex, n, name);
     }
+    struct qc_node written = *n;
+    QD_TRY(restore_attributes(ex, &written));
     int n_in = n->n_inputs;
-    while (n_in > 0 && n->inputs[n_in - 1] < 0) {
+    while (n_in > 0 && (n->inputs[n_in - 1] < 0 || attribute_of(ex, n, n_in - 1) != NULL)) {
         n_in--;
     }
     QD_TRY(add_node(ex, name, n->op_type, n_in, n->n_outputs, &p));
@@ -266,7 +334,7 @@ static enum qd_code export_node(struct exporter *ex, const struct qc_node *n, co
     for (int i = 0; i < n->n_outputs; i++) {
         p->output[i] = mutable(n->outputs[i] >= 0 ? ex->value_names[n->outputs[i]] : "");
     }
-    QD_TRY(qc_onnx_attrs_export(n, ex->scratch, p, ex->err));
+    QD_TRY(qc_onnx_attrs_export(&written, ex->scratch, p, ex->err));
     QD_TRY(qc_onnx_attach(ex->scratch, n->unknown, &p->base, ex->err));
     if (!has_clamp(&n->clamp)) {
         return QD_OK;
@@ -379,7 +447,7 @@ static enum qd_code export_ios(struct exporter *ex)
     return QD_OK;
 }
 
-static enum qd_code export_opsets(struct exporter *ex, int64_t opset, Onnx__ModelProto *m)
+static enum qd_code export_opsets(struct exporter *ex, Onnx__ModelProto *m)
 {
     const struct qc_graph *g = ex->g;
     size_t room = (size_t)g->n_opsets + 1;
@@ -394,7 +462,7 @@ static enum qd_code export_opsets(struct exporter *ex, int64_t opset, Onnx__Mode
         onnx__operator_set_id_proto__init(list);
         list->domain = mutable(domain);
         list->has_version = 1;
-        list->version = i < 0 ? opset : g->opsets[i].version;
+        list->version = i < 0 ? ex->opset : g->opsets[i].version;
         m->opset_import[m->n_opset_import++] = list++;
     }
     return QD_OK;
@@ -423,8 +491,7 @@ static enum qd_code export_model(struct exporter *ex, struct qd_arena *arena,
     const struct qc_graph *g = ex->g;
     Onnx__ModelProto m;
     onnx__model_proto__init(&m);
-    int64_t opset = g->opset > CANONICAL_OPSET ? g->opset : CANONICAL_OPSET;
-    int64_t ir = opset >= 15 ? 8 : 7; /* the versions that came with these opsets */
+    int64_t ir = ir_of(ex->opset);
     m.has_ir_version = 1;
     m.ir_version = g->ir_version > ir ? g->ir_version : ir;
     m.has_model_version = g->model_version != 0;
@@ -438,7 +505,7 @@ static enum qd_code export_model(struct exporter *ex, struct qd_arena *arena,
     m.graph = &ex->graph;
     QD_TRY(export_nodes(ex));
     QD_TRY(export_ios(ex));
-    QD_TRY(export_opsets(ex, opset, &m));
+    QD_TRY(export_opsets(ex, &m));
     QD_TRY(export_metadata(ex, &m));
     QD_TRY(qc_onnx_attach(ex->scratch, g->unknown_graph, &ex->graph.base, ex->err));
     QD_TRY(qc_onnx_attach(ex->scratch, g->unknown_model, &m.base, ex->err));
@@ -466,7 +533,7 @@ enum qd_code qc_onnx_export(const struct qc_graph *g, struct qd_arena *arena, st
 {
     struct qd_arena scratch;
     qd_arena_init(&scratch, 0);
-    struct exporter ex = {.g = g, .scratch = &scratch, .err = err, .values.arena = &scratch,
+    struct exporter ex = {.g = g, .opset = qc_onnx_export_opset(g), .scratch = &scratch, .err = err, .values.arena = &scratch,
                           .nodes.arena = &scratch};
     enum qd_code code = export_graph(&ex, arena, ret);
     if (code != QD_OK) {

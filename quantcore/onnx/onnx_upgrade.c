@@ -248,6 +248,7 @@ static const struct {
     {QC_OP_PAD, 11, upgrade_pad},
     {QC_OP_SQUEEZE, 13, upgrade_axes},
     {QC_OP_UNSQUEEZE, 13, upgrade_axes},
+    {QC_OP_REDUCE_MEAN, 18, upgrade_axes},
     {QC_OP_SLICE, 10, upgrade_slice},
     {QC_OP_UPSAMPLE, 10, upgrade_upsample},
     {QC_OP_RESIZE, 11, upgrade_resize},

@@ -1,4 +1,4 @@
-/* Nodes of opsets 7..12 brought to the form of opset 13: attributes that became inputs are
+/* Nodes of opsets 7..17 brought to the form of opset 18: attributes that became inputs are
  * inputs, changed defaults are written out, Upsample is Resize. Private to quantcore/onnx. */
 #ifndef QC_ONNX_UPGRADE_H
 #define QC_ONNX_UPGRADE_H

@@ -248,7 +248,8 @@ START_TEST(qc_exec_run__reduce_mean__averages_its_axes)
     struct qc_shape shape = SHAPE3(3, 4, 5);
     int x = value_new(f, QC_F32, shape), y = value_new(f, QC_F32, SHAPE3(1, 4, 1));
     const float *data = tensor_new(f, QC_F32, shape, NULL)->data;
-    INTS(f, NODE(f, QC_OP_REDUCE_MEAN, y, x), "axes", 0, -1);
+    static const int64_t axes[2] = {0, -1};
+    NODE(f, QC_OP_REDUCE_MEAN, y, x, constant_new(f, QC_S64, SHAPE1(2), axes));
     const float *got = run_one(f, x, y, data);
     for (int j = 0; j < 4; j++) {
         double sum = 0.0;

@@ -131,6 +131,56 @@ START_TEST(export__header__opsets_metadata_versions)
 }
 END_TEST
 
+static const struct {
+    int64_t opset, least, want, ir;
+} opsets[] = {{9, 0, 13, 7},  {13, 0, 13, 7},  {17, 0, 17, 8},  {18, 0, 18, 8},
+              {20, 0, 20, 9}, {9, 21, 21, 10}, {23, 21, 23, 11}, {24, 0, 24, 12}};
+
+START_TEST(export__opset__highest_of_models_and_least_with_its_ir)
+{
+    int x = value("x", 2), y = value("y", 2);
+    node("n", QC_OP_RELU, x, -1, y);
+    io(x, y);
+    g->opset = opsets[_i].opset;
+    g->least_opset = opsets[_i].least;
+    export();
+    ck_assert_int_eq(m->opset_import[0]->version, opsets[_i].want);
+    ck_assert_int_eq(qc_onnx_export_opset(g), opsets[_i].want);
+    ck_assert_int_eq(m->ir_version, opsets[_i].ir);
+}
+END_TEST
+
+/* The graph has the input; opsets below 18 want the attribute, and nobody reads the constant. */
+START_TEST(export__reduce_mean__axes_in_the_form_of_the_opset)
+{
+    static const int64_t axes[2] = {1, -1};
+    struct qc_shape shape = {1, {2}};
+    struct qc_tensor *t;
+    int x = value("x", 4), y = value("y", 4), a = -1;
+    ok(qc_tensor_new(&arena, QC_S64, &shape, &t, &err));
+    memcpy(t->data, axes, sizeof(axes));
+    ok(qc_graph_add_constant(g, "axes", t, &a, &err));
+    node("n", QC_OP_REDUCE_MEAN, x, a, y);
+    io(x, y);
+    g->opset = opsets[_i].opset;
+    g->least_opset = opsets[_i].least;
+    export();
+    const Onnx__NodeProto *n = m->graph->node[0];
+    if (opsets[_i].want < 18) {
+        ck_assert_uint_eq(n->n_input, 1);
+        ck_assert_uint_eq(m->graph->n_initializer, 0);
+        ck_assert_uint_eq(n->n_attribute, 1);
+        ck_assert_str_eq(n->attribute[0]->name, "axes");
+        ck_assert_uint_eq(n->attribute[0]->n_ints, 2);
+        ck_assert_mem_eq(n->attribute[0]->ints, axes, sizeof(axes));
+    } else {
+        ck_assert_uint_eq(n->n_input, 2);
+        ck_assert_uint_eq(n->n_attribute, 0);
+        ck_assert_str_eq(m->graph->initializer[0]->name, n->input[1]);
+    }
+}
+END_TEST
+
 START_TEST(export__shapes__declared_or_inferred_with_open_batch)
 {
     int x = value("x", 2), y = value("y", 2);
@@ -338,6 +388,10 @@ Suite *test_onnx_export_suite(void)
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, export__header__opsets_metadata_versions);
+    tcase_add_loop_test(t, export__opset__highest_of_models_and_least_with_its_ir, 0,
+                        (int)QD_COUNT_OF(opsets));
+    tcase_add_loop_test(t, export__reduce_mean__axes_in_the_form_of_the_opset, 0,
+                        (int)QD_COUNT_OF(opsets));
     tcase_add_test(t, export__shapes__declared_or_inferred_with_open_batch);
     tcase_add_test(t, export__unused_parts__not_written);
     tcase_add_test(t, export__folded_constants__initializer_unless_batch_dependent);

@@ -1,4 +1,4 @@
-/* One operator of an old opset each, in its form of opset 13 after the import. */
+/* One operator of an old opset each, in its form of opset 18 after the import. */
 #include "tests/unit/test_onnx_build.h"
 
 #include "quantcore/graph/op_table.h"
@@ -51,13 +51,16 @@ START_TEST(upgrade__pad_2__pads_and_value_are_inputs)
 }
 END_TEST
 
-START_TEST(upgrade__squeeze_unsqueeze_1__axes_are_inputs)
+START_TEST(upgrade__axes_attribute__is_an_input)
 {
     static int64_t axes[1] = {1};
-    static const char *const ops[2] = {"Squeeze", "Unsqueeze"};
-    for (int i = 0; i < 2; i++) {
-        start(12);
-        add_ints(add_node("n", ops[i], "x > y"), "axes", axes, 1);
+    static const struct {
+        const char *op;
+        int last; /* opset with the attribute */
+    } ops[] = {{"Squeeze", 12}, {"Unsqueeze", 12}, {"ReduceMean", 17}};
+    for (size_t i = 0; i < QD_COUNT_OF(ops); i++) {
+        start(ops[i].last);
+        add_ints(add_node("n", ops[i].op, "x > y"), "axes", axes, 1);
         expect_ok();
         ck_assert_int_eq(g->nodes[0].n_inputs, 2);
         ck_assert_int_eq(qc_tensor_s64(input_constant(1), 0), 1);
@@ -186,7 +189,7 @@ Suite *test_onnx_upgrade_suite(void)
     tcase_add_test(upgrade, upgrade__clip_6__bounds_are_inputs);
     tcase_add_test(upgrade, upgrade__clip_6_only_max__min_absent);
     tcase_add_test(upgrade, upgrade__pad_2__pads_and_value_are_inputs);
-    tcase_add_test(upgrade, upgrade__squeeze_unsqueeze_1__axes_are_inputs);
+    tcase_add_test(upgrade, upgrade__axes_attribute__is_an_input);
     tcase_add_test(upgrade, upgrade__slice_1__starts_ends_axes_are_inputs);
     tcase_add_test(upgrade, upgrade__upsample_7_and_9__resize_asymmetric_floor);
     tcase_add_test(upgrade, upgrade__resize_10__scales_move_to_input_2);

@@ -231,8 +231,7 @@ START_TEST(views__axes__symbolic_moves_along)
     tg_attr_int(&t, "start", -3);
     infer_last(&t);
     expect_value(&t, y, "3 s64");
-    y = tg_node(&t, "rm", QC_OP_REDUCE_MEAN, 1, x);
-    tg_attr_ints(&t, "axes", 2, -1, 2);
+    y = tg_node(&t, "rm", QC_OP_REDUCE_MEAN, 2, x, tg_ints(&t, "axes", 2, -1, 2));
     tg_attr_int(&t, "keepdims", 0);
     infer_last(&t);
     expect_value(&t, y, "1*,6 f32");
