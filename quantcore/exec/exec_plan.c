@@ -43,8 +43,10 @@ static void want_inputs(struct plan *p, const struct qc_node *n)
     if (row == NULL || !is_executed(n) || n->n_inputs == 0) {
         return;
     }
-    int out = n->outputs[0];
-    bool any = row->layout == QC_WANT_ANY && out >= 0 && p->wants_nhwc[out];
+    bool any = false;
+    for (int i = 0; i < n->n_outputs && row->layout == QC_WANT_ANY; i++) {
+        any = any || (n->outputs[i] >= 0 && p->wants_nhwc[n->outputs[i]]);
+    }
     for (int i = 0; i < n->n_inputs; i++) {
         bool wanted = any || (i == 0 && row->layout == QC_WANT_NHWC);
         if (wanted && is_data(p->g, n->inputs[i]) && p->g->values[n->inputs[i]].shape.rank == 4) {

@@ -34,8 +34,12 @@ static int zero_point_of_output(int op)
 
 static bool passes(const struct qc_node *n)
 {
-    return n->op >= 0 && n->op < QC_OP_COUNT && (qc_op_rows[n->op].flags & QC_IS_PASS) != 0 &&
-           n->n_inputs > 0 && n->n_outputs > 0;
+    return n->n_inputs > 0 && qc_node_passed(n) > 0;
+}
+
+static bool has_uses(const struct qc_graph *g, int value)
+{
+    return value >= 0 && qc_graph_count_uses(g, value) > 0;
 }
 
 /* Backward through operators that pass elements on, to whoever made the integers. */
@@ -76,8 +80,10 @@ static bool ask_consumers(const struct qc_graph *g, int value, int *ret, int *re
                 *ret = at < n->n_inputs && n->inputs[at] >= 0 ? constant_u8(g, n, at) : 0;
                 return true;
             }
-            if (k == 0 && passes(n) && n->outputs[0] >= 0) {
-                *ret_pass = n->outputs[0];
+            for (int o = 0; k == 0 && passes(n) && o < qc_node_passed(n); o++) {
+                if (has_uses(g, n->outputs[o])) { /* they all hold the same codes */
+                    *ret_pass = n->outputs[o];
+                }
             }
         }
     }

@@ -23,3 +23,12 @@ int qc_op_find(const char *type, const char *domain)
     }
     return -1;
 }
+
+int qc_node_passed(const struct qc_node *n)
+{
+    unsigned flags = n->op >= 0 ? qc_op_rows[n->op].flags : 0;
+    if ((flags & QC_IS_PASS) == 0 || n->n_outputs == 0) {
+        return 0;
+    }
+    return (flags & QC_IS_PARTS) != 0 ? n->n_outputs : 1;
+}

@@ -5,8 +5,11 @@
 
 #include "quantcore/graph/graph.h"
 
+#define QC_MAX_PARTS 1024 /* outputs of a Split */
+
 /* X(enum suffix, "OpType", "domain", first opset, min inputs, max inputs, max outputs, flags)
  * Flags: PASS   the output's elements are input 0's (one scale for both; 8-bit as it is)
+ *        PARTS  PASS of all outputs, not only of the first
  *        QUANT  has an integer form
  *        UNARY  elementwise function of one tensor (8-bit: a table of 256)
  *        TABLE  is that table where both of its tensors are quantized anyway, and never the reason
@@ -43,6 +46,9 @@
     X(UNSQUEEZE, "Unsqueeze", "", 1, 1, 2, 1, QC_IS_PASS)                                \
     X(SLICE, "Slice", "", 1, 1, 5, 1, QC_IS_PASS)                                        \
     X(PAD, "Pad", "", 2, 1, 3, 1, QC_IS_PASS)                                            \
+    X(SPLIT, "Split", "", 2, 1, 2, QC_MAX_PARTS, QC_IS_PASS | QC_IS_PARTS)               \
+    X(DEPTH_TO_SPACE, "DepthToSpace", "", 1, 1, 1, 1, QC_IS_PASS)                        \
+    X(SPACE_TO_DEPTH, "SpaceToDepth", "", 1, 1, 1, 1, QC_IS_PASS)                        \
     X(SOFTMAX, "Softmax", "", 1, 1, 1, 1, QC_IS_NOQ)                                     \
     X(IDENTITY, "Identity", "", 1, 1, 1, 1, QC_IS_PASS)                                  \
     X(CONSTANT, "Constant", "", 1, 0, 0, 1, QC_IS_SHAPE)                                 \
@@ -73,7 +79,7 @@
 
 enum {
     QC_IS_PASS = 1, QC_IS_QUANT = 2, QC_IS_UNARY = 4, QC_IS_SHAPE = 8, QC_IS_NOQ = 16,
-    QC_IS_INTERNAL = 32, QC_IS_TABLE = 64
+    QC_IS_INTERNAL = 32, QC_IS_TABLE = 64, QC_IS_PARTS = 128
 };
 
 enum qc_op {
@@ -95,6 +101,10 @@ extern const struct qc_op_row qc_op_rows[QC_OP_COUNT];
 
 /* Index of the importable operator, or -1. domain NULL, "" and "ai.onnx" are ONNX's own. */
 int qc_op_find(const char *type, const char *domain);
+
+/* How many outputs of the node, from the first on, hold elements of input 0: none unless it is
+ * QC_IS_PASS. */
+int qc_node_passed(const struct qc_node *n);
 
 /* graph_shapes.c: dtype, shape and symbolic dims of the outputs of node i from its inputs
  * (constants of inputs such as Reshape's shape are used). QD_INVALID / QD_UNSUPPORTED name the

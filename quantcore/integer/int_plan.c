@@ -169,7 +169,7 @@ static enum qd_code plan_pool(struct qc_graph *g, int i, bool *ret_done, struct 
 static bool moves_bytes(const struct qc_node *n)
 {
     const char *mode = qc_node_string(n, "mode", "");
-    if (n->n_outputs != 1 || n->clamp.present) {
+    if (n->n_outputs != qc_node_passed(n) || n->clamp.present) {
         return false;
     }
     if (n->op == QC_OP_RESIZE || n->op == QC_OP_UPSAMPLE) {
@@ -209,19 +209,57 @@ static enum qd_code fill_of_pad(struct qc_graph *g, int i, const struct qc_int_p
 
 /* The operator writes codes of its input's parameters; its QuantizeLinear changes them. That is
  * the f32 chain's result, since every element (MaxPool's: the order) passes unchanged. */
-static enum qd_code pass_then_table(struct qc_graph *g, int i, int q_in, int q_node,
+static enum qd_code pass_then_table(struct qc_graph *g, int i, int k, int x, int q_node,
                                     struct qd_error *err)
 {
     const char *name = NULL;
-    int codes, x = g->nodes[i].inputs[0], y = g->nodes[i].outputs[0];
+    int codes, y = g->nodes[i].outputs[k];
     QD_TRY(qd_arena_printf(g->arena, &name, err, "%s_codes", g->values[y].name));
     QD_TRY(qc_graph_add_value(g, name, &codes, err));
     g->values[codes] = g->values[y];
     g->values[codes].name = name;
     g->values[codes].dtype = QC_U8;
     QD_TRY(qc_int_table_requantize(g, q_node, codes, g->values[x].producer, err));
-    g->nodes[i].inputs[0] = q_in;
-    g->nodes[i].outputs[0] = codes;
+    g->nodes[i].outputs[k] = codes;
+    return QD_OK;
+}
+
+static bool is_unused(const struct qc_graph *g, int value)
+{
+    return !qc_graph_is_output(g, value) && qc_graph_count_uses(g, value) == 0;
+}
+
+/* Every output that is used goes into a QuantizeLinear of its own. */
+static bool all_quantized(const struct qc_graph *g, const struct qc_node *n)
+{
+    struct qc_int_params y;
+    for (int k = 0; k < n->n_outputs; k++) {
+        if (n->outputs[k] >= 0 && !is_unused(g, n->outputs[k]) &&
+            qc_int_quantized_by(g, n->outputs[k], &y) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Output k in codes. x: the f32 input, with the parameters from. */
+static enum qd_code pass_output(struct qc_graph *g, int i, int k, int x,
+                                const struct qc_int_params *from, struct qd_error *err)
+{
+    struct qc_int_params y;
+    int value = g->nodes[i].outputs[k];
+    if (value < 0) {
+        return QD_OK;
+    }
+    if (is_unused(g, value)) {
+        g->values[value].dtype = QC_U8;
+        return QD_OK;
+    }
+    const struct qc_node *q = qc_int_quantized_by(g, value, &y);
+    if (!qc_int_same_params(g, from, &y)) {
+        return pass_then_table(g, i, k, x, (int)(q - g->nodes), err);
+    }
+    g->nodes[i].outputs[k] = take_output(g, q);
     return QD_OK;
 }
 
@@ -229,19 +267,16 @@ static enum qd_code pass_then_table(struct qc_graph *g, int i, int q_in, int q_n
 static enum qd_code plan_pass(struct qc_graph *g, int i, bool *ret_done, struct qd_error *err)
 {
     struct qc_int_params x, y;
-    int q_in;
+    int q_in, from = g->nodes[i].inputs[0];
     bool fits = true;
-    if (!moves_bytes(&g->nodes[i]) ||
-        !qc_int_dequantized_from(g, g->nodes[i].inputs[0], &q_in, &x)) {
+    if (!moves_bytes(&g->nodes[i]) || !qc_int_dequantized_from(g, from, &q_in, &x) ||
+        !all_quantized(g, &g->nodes[i])) {
         return QD_OK;
     }
-    const struct qc_node *q = qc_int_quantized_by(g, g->nodes[i].outputs[0], &y);
-    if (q == NULL) {
-        return QD_OK;
-    }
-    bool same = qc_int_same_params(g, &x, &y);
     if (g->nodes[i].op == QC_OP_PAD) {
-        if (!same) { /* the fill value may be no code of the input's */
+        /* With other parameters the fill value may be no code of the input's. */
+        if (qc_int_quantized_by(g, g->nodes[i].outputs[0], &y) == NULL ||
+            !qc_int_same_params(g, &x, &y)) {
             return QD_OK;
         }
         QD_TRY(fill_of_pad(g, i, &x, &fits, err));
@@ -250,11 +285,10 @@ static enum qd_code plan_pass(struct qc_graph *g, int i, bool *ret_done, struct 
         }
     }
     *ret_done = true;
-    if (!same) {
-        return pass_then_table(g, i, q_in, (int)(q - g->nodes), err);
+    for (int k = 0; k < g->nodes[i].n_outputs; k++) {
+        QD_TRY(pass_output(g, i, k, from, &x, err));
     }
     g->nodes[i].inputs[0] = q_in;
-    g->nodes[i].outputs[0] = take_output(g, q);
     return QD_OK;
 }
 

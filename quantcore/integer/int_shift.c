@@ -55,7 +55,7 @@ static bool is_per_tensor_s8(const struct qc_graph *g, const struct qc_node *n)
 static bool is_mover(const struct qc_node *n)
 {
     return (qc_op_rows[n->op].flags & QC_IS_PASS) != 0 && n->op != QC_OP_PAD &&
-           n->n_outputs == 1 && !n->clamp.present;
+           n->n_outputs == qc_node_passed(n) && !n->clamp.present;
 }
 
 /* fixed[v]: the bytes of v must stay as they are. */
@@ -89,12 +89,16 @@ static void spread(const struct qc_graph *g, bool *fixed)
         changed = false;
         for (int i = 0; i < g->n_nodes; i++) {
             const struct qc_node *n = &g->nodes[i];
-            if (n->n_inputs == 0 || !is_mover(n) || n->inputs[0] < 0 || n->outputs[0] < 0) {
+            if (n->n_inputs == 0 || !is_mover(n) || n->inputs[0] < 0) {
                 continue;
             }
-            bool *x = &fixed[n->inputs[0]], *y = &fixed[n->outputs[0]];
-            changed = changed || *x != *y;
-            *x = *y = *x || *y;
+            for (int k = 0; k < n->n_outputs; k++) {
+                if (n->outputs[k] >= 0) {
+                    bool *x = &fixed[n->inputs[0]], *y = &fixed[n->outputs[k]];
+                    changed = changed || *x != *y;
+                    *x = *y = *x || *y;
+                }
+            }
         }
     }
 }

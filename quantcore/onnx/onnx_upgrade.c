@@ -130,6 +130,13 @@ static enum qd_code upgrade_axes(struct qc_onnx_upgrade *up, struct qc_node *n,
     return ints_to_input(up, n, "axes", 1, err);
 }
 
+static enum qd_code upgrade_split(struct qc_onnx_upgrade *up, struct qc_node *n,
+                                  struct qd_error *err)
+{
+    QD_TRY(one_input(n, err));
+    return ints_to_input(up, n, "split", 1, err);
+}
+
 static enum qd_code upgrade_slice(struct qc_onnx_upgrade *up, struct qc_node *n,
                                   struct qd_error *err)
 {
@@ -250,6 +257,7 @@ static const struct {
     {QC_OP_UNSQUEEZE, 13, upgrade_axes},
     {QC_OP_REDUCE_MEAN, 18, upgrade_axes},
     {QC_OP_SLICE, 10, upgrade_slice},
+    {QC_OP_SPLIT, 13, upgrade_split},
     {QC_OP_UPSAMPLE, 10, upgrade_upsample},
     {QC_OP_RESIZE, 11, upgrade_resize},
     {QC_OP_SOFTMAX, 13, upgrade_softmax},

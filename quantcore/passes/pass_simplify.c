@@ -127,7 +127,8 @@ static bool moves_elements(int op)
 {
     return op == QC_OP_GATHER || op == QC_OP_SLICE || op == QC_OP_CONCAT || op == QC_OP_SQUEEZE ||
            op == QC_OP_UNSQUEEZE || op == QC_OP_CAST || op == QC_OP_RESHAPE ||
-           op == QC_OP_IDENTITY || op == QC_OP_FLATTEN || op == QC_OP_TRANSPOSE;
+           op == QC_OP_IDENTITY || op == QC_OP_FLATTEN || op == QC_OP_TRANSPOSE ||
+           op == QC_OP_SPLIT;
 }
 
 /* A tensor like `like` with 1 where an element follows the batch and 0 elsewhere. */
@@ -157,13 +158,15 @@ static enum qd_code flag_tensor(struct simplify *s, const struct qc_value *v,
 }
 
 /* Run the node on flags instead of values: where a flag arrives, an element that follows the
- * batch does. bits stays as it is (all) when the flags cannot be written or run. */
+ * batch does. The bits of each output stay as they are (all) when the flags cannot be written or
+ * run. */
 static enum qd_code moved_bits(struct simplify *s, int node, uint64_t *bits)
 {
     struct qc_node *n = &s->g->nodes[node];
     int data = n->op == QC_OP_CONCAT ? n->n_inputs : 1;
-    const struct qc_tensor **saved;
+    const struct qc_tensor **saved, **out;
     QD_TRY(qd_arena_array(s->g->arena, (size_t)data * 2, sizeof *saved, &saved, s->err));
+    QD_TRY(qd_arena_array(s->g->arena, (size_t)n->n_outputs, sizeof *out, &out, s->err));
     bool possible = true;
     for (int k = 0; k < data; k++) {
         saved[k] = s->g->values[n->inputs[k]].constant;
@@ -173,20 +176,21 @@ static enum qd_code moved_bits(struct simplify *s, int node, uint64_t *bits)
     if (!possible) {
         return QD_OK;
     }
-    const struct qc_tensor *out = NULL;
     for (int k = 0; k < data; k++) {
         s->g->values[n->inputs[k]].constant = saved[data + k];
     }
-    enum qd_code code = s->eval(s->g, node, s->g->arena, &out, s->err);
+    enum qd_code code = s->eval(s->g, node, s->g->arena, out, s->err);
     for (int k = 0; k < data; k++) {
         s->g->values[n->inputs[k]].constant = saved[k];
     }
     QD_TRY(code);
-    *bits = 0;
-    size_t count = qc_shape_elements(&out->shape);
-    for (size_t i = 0; i < count; i++) {
-        if (qc_tensor_s64(out, i) != 0) {
-            *bits |= (uint64_t)1 << (i < 63 ? i : 63);
+    for (int o = 0; o < n->n_outputs; o++) {
+        bits[o] = 0;
+        size_t count = qc_shape_elements(&out[o]->shape);
+        for (size_t i = 0; i < count; i++) {
+            if (qc_tensor_s64(out[o], i) != 0) {
+                bits[o] |= (uint64_t)1 << (i < 63 ? i : 63);
+            }
         }
     }
     return QD_OK;
@@ -203,7 +207,9 @@ static enum qd_code symbolic_bits(struct simplify *s, int node, uint64_t *ret)
             control = control || k >= data;
         }
     }
-    *ret = any ? UINT64_MAX : 0;
+    for (int o = 0; o < n->n_outputs; o++) {
+        ret[o] = any ? UINT64_MAX : 0;
+    }
     if (any && !control && moves_elements(n->op)) {
         return moved_bits(s, node, ret);
     }
@@ -212,7 +218,8 @@ static enum qd_code symbolic_bits(struct simplify *s, int node, uint64_t *ret)
 
 static bool foldable(const struct qc_graph *g, const struct qc_node *n)
 {
-    if (n->op == QC_OP_QUANTIZE_LINEAR || n->op == QC_OP_DEQUANTIZE_LINEAR || n->n_outputs != 1 ||
+    bool all_one_kind = n->n_outputs == 1 || qc_node_passed(n) == n->n_outputs;
+    if (n->op == QC_OP_QUANTIZE_LINEAR || n->op == QC_OP_DEQUANTIZE_LINEAR || !all_one_kind ||
         n->outputs[0] < 0 || n->n_inputs < 1 || (qc_op_rows[n->op].flags & QC_IS_INTERNAL)) {
         return false;
     }
@@ -239,15 +246,20 @@ static enum qd_code fold(struct simplify *s, int node)
     if (!foldable(s->g, n)) {
         return QD_OK;
     }
-    const struct qc_tensor *out = NULL;
-    enum qd_code code = s->eval(s->g, node, s->g->arena, &out, s->err);
+    const struct qc_tensor **out = NULL;
+    uint64_t *bits = NULL;
+    size_t n_outputs = (size_t)n->n_outputs;
+    QD_TRY(qd_arena_array(s->g->arena, n_outputs, sizeof *out, &out, s->err));
+    QD_TRY(qd_arena_array(s->g->arena, n_outputs, sizeof *bits, &bits, s->err));
+    enum qd_code code = s->eval(s->g, node, s->g->arena, out, s->err);
     if (code == QD_UNSUPPORTED) {
         return QD_OK;
     }
     QD_TRY(code);
-    uint64_t bits = 0;
-    QD_TRY(symbolic_bits(s, node, &bits));
-    set_folded(s, n, 0, out, bits);
+    QD_TRY(symbolic_bits(s, node, bits));
+    for (int o = 0; o < n->n_outputs; o++) {
+        set_folded(s, n, o, out[o], bits[o]);
+    }
     finish_fold(s, n);
     return QD_OK;
 }
@@ -297,6 +309,52 @@ static void bypass(struct simplify *s, struct qc_node *n)
     s->g->values[y].producer = producer;
     s->alias[x] = y;
     n->n_outputs = 0;
+}
+
+/* ---- Split: all outputs have names, and their sizes stand in input 1 ---- */
+
+static enum qd_code name_parts(struct qc_graph *g, struct qc_node *n, struct qd_error *err)
+{
+    for (int k = 0; k < n->n_outputs; k++) {
+        const char *name = NULL;
+        if (n->outputs[k] < 0) {
+            QD_TRY(qd_arena_printf(g->arena, &name, err, "%s_part_%d", n->name, k));
+            QD_TRY(qc_graph_add_value(g, name, &n->outputs[k], err));
+        }
+    }
+    return QD_OK;
+}
+
+static enum qd_code name_all_parts(struct qc_graph *g, struct qd_error *err)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        if (g->nodes[i].op == QC_OP_SPLIT) {
+            QD_TRY(name_parts(g, &g->nodes[i], err));
+        }
+    }
+    return QD_OK;
+}
+
+/* Equal parts have no size in opsets to 17 and need num_outputs from 18 on: sizes are in all. */
+static enum qd_code size_parts(struct simplify *s, struct qc_node *n)
+{
+    struct qc_shape shape = {.rank = 1, .dim = {n->n_outputs}};
+    struct qc_attr *axis = NULL;
+    struct qc_tensor *t = NULL;
+    if (n->op != QC_OP_SPLIT || n->n_outputs == 0 || (n->n_inputs > 1 && n->inputs[1] >= 0)) {
+        return QD_OK;
+    }
+    int64_t at = qc_node_int(n, "axis", 0); /* inference has checked it */
+    at += at < 0 ? s->g->values[n->inputs[0]].shape.rank : 0;
+    QD_TRY(qc_tensor_new(s->g->arena, QC_S64, &shape, &t, s->err));
+    for (int k = 0; k < n->n_outputs; k++) {
+        ((int64_t *)t->data)[k] = s->g->values[n->outputs[k]].shape.dim[at];
+    }
+    QD_TRY(qd_arena_alloc(s->g->arena, sizeof *axis, &axis, s->err));
+    *axis = (struct qc_attr){.name = "axis", .type = QC_ATTR_INT, .i = at};
+    n->attrs = axis; /* without num_outputs */
+    n->n_attrs = 1;
+    return qc_edit_set_initializer(&s->uses, n, 1, t, n->name, "split", s->err);
 }
 
 /* Is n a Pad with zeros that only grows height and width; ret_pads: top, left, bottom, right. */
@@ -366,6 +424,7 @@ static enum qd_code join_pads(struct qc_graph *g, struct qd_error *err)
 enum qd_code qc_pass_simplify_with(struct qc_graph *g, qc_eval_fn *eval, struct qd_error *err)
 {
     struct simplify s = {.g = g, .eval = eval, .err = err};
+    QD_TRY(name_all_parts(g, err));
     QD_TRY(qc_graph_link(g, err));
     QD_TRY(qc_graph_bind_shapes(g, 1, err));
     QD_TRY(qd_arena_array(g->arena, (size_t)g->n_values, sizeof *s.alias, &s.alias, err));
@@ -386,6 +445,9 @@ enum qd_code qc_pass_simplify_with(struct qc_graph *g, qc_eval_fn *eval, struct 
     }
     for (int i = 0; i < g->n_nodes; i++) {
         resolve_inputs(&s, &g->nodes[i]);
+    }
+    for (int i = 0; i < g->n_nodes; i++) {
+        QD_TRY(size_parts(&s, &g->nodes[i]));
     }
     QD_TRY(qc_graph_sweep(g, err));
     return join_pads(g, err);

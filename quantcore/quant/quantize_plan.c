@@ -86,14 +86,14 @@ static const char *check_compute(const struct qc_graph *g, const struct qc_node 
     return NULL;
 }
 
-/* Elements of the output are elements of input 0, or zero. */
+/* Elements of the outputs are elements of input 0, or zero. */
 static bool moves_elements(const struct qc_graph *g, const struct qc_node *n)
 {
     if ((flags_of(n) & QC_IS_PASS) == 0 || !is_f32_data(g, n->inputs[0]) ||
         g->values[n->outputs[0]].dtype != QC_F32 || n->clamp.present) {
         return false;
     }
-    for (int i = 1; i < n->n_outputs; i++) {
+    for (int i = qc_node_passed(n); i < n->n_outputs; i++) {
         if (n->outputs[i] >= 0) {
             return false; /* indices, masks */
         }
@@ -198,6 +198,26 @@ static int n_data_inputs(const struct qc_node *n)
     return all ? n->n_inputs : 1;
 }
 
+static bool other_pair(const struct qc_quantize_plan *plan, int v, int than)
+{
+    const struct qc_qparams *a = &plan->imported[v];
+    const struct qc_qparams *b = &plan->imported[than];
+    return qc_plan_is_imported(plan, v) &&
+           (a->scale != b->scale || a->zero_point != b->zero_point || a->is_s8 != b->is_s8);
+}
+
+/* Have all outputs that a moving operator makes the model's own pair, and the same one? */
+static bool share_imported(const struct qc_quantize_plan *plan, const struct qc_node *n)
+{
+    for (int k = 0; k < qc_node_passed(n); k++) {
+        if (!qc_plan_is_imported(plan, n->outputs[k]) ||
+            other_pair(plan, n->outputs[k], n->outputs[0])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The pairs of the model, and those of tensors in front of element-moving operators. */
 static void take_pairs(struct qc_quantize_plan *plan, const int *uses)
 {
@@ -210,7 +230,7 @@ static void take_pairs(struct qc_quantize_plan *plan, const int *uses)
     }
     for (int i = g->n_nodes - 1; i >= 0; i--) {
         const struct qc_node *n = &g->nodes[i];
-        if (is_moving(plan, i) && qc_plan_is_imported(plan, n->outputs[0]) &&
+        if (is_moving(plan, i) && share_imported(plan, n) &&
             !qc_plan_is_imported(plan, n->inputs[0]) && uses[n->inputs[0]] == 1) {
             plan->imported[n->inputs[0]] = plan->imported[n->outputs[0]];
         }
@@ -256,13 +276,15 @@ static void mark_values(struct qc_quantize_plan *plan, bool *quantized)
     /* Against the order of the nodes: what is needed quantized behind a moving node is quantized
      * before it. Along the order: what is quantized stays so. */
     for (int i = g->n_nodes - 1; i >= 0; i--) {
-        if (is_moving(plan, i) && quantized[g->nodes[i].outputs[0]]) {
-            quantized[g->nodes[i].inputs[0]] = true;
+        const struct qc_node *n = &g->nodes[i];
+        for (int k = 0; is_moving(plan, i) && k < qc_node_passed(n); k++) {
+            quantized[n->inputs[0]] = quantized[n->inputs[0]] || quantized[n->outputs[k]];
         }
     }
     for (int i = 0; i < g->n_nodes; i++) {
-        if (is_moving(plan, i) && quantized[g->nodes[i].inputs[0]]) {
-            quantized[g->nodes[i].outputs[0]] = true;
+        const struct qc_node *n = &g->nodes[i];
+        for (int k = 0; is_moving(plan, i) && k < qc_node_passed(n); k++) {
+            quantized[n->outputs[k]] = quantized[n->outputs[k]] || quantized[n->inputs[0]];
         }
     }
 }
@@ -286,14 +308,6 @@ static void follow_tables(struct qc_quantize_plan *plan, const bool *quantized)
     }
 }
 
-static bool other_pair(const struct qc_quantize_plan *plan, int v, int than)
-{
-    const struct qc_qparams *a = &plan->imported[v];
-    const struct qc_qparams *b = &plan->imported[than];
-    return qc_plan_is_imported(plan, v) &&
-           (a->scale != b->scale || a->zero_point != b->zero_point || a->is_s8 != b->is_s8);
-}
-
 static void form_groups(struct qc_quantize_plan *plan, const bool *quantized)
 {
     const struct qc_graph *g = plan->graph;
@@ -306,8 +320,10 @@ static void form_groups(struct qc_quantize_plan *plan, const bool *quantized)
         bool moving = is_moving(plan, i);
         if (moving && quantized[n->inputs[0]]) {
             int root = plan->group[n->inputs[0]];
-            plan->group[n->outputs[0]] = other_pair(plan, n->outputs[0], root) ? n->outputs[0]
-                                                                               : root;
+            for (int k = 0; k < qc_node_passed(n); k++) {
+                int y = n->outputs[k];
+                plan->group[y] = other_pair(plan, y, root) ? y : root;
+            }
         } else if (moving) {
             plan->reason[i] = "moves the elements of an f32 tensor";
         }

@@ -10,6 +10,8 @@ import onnx
 from onnx import numpy_helper
 from PIL import Image
 
+import made
+
 FASHION = "/usr/share/datasets/fashion-mnist"
 CALIBRATION_MOST = 500
 
@@ -118,22 +120,27 @@ LOADERS = {
     "kws_dscnn": keyword,
     "resnet8_int8qdq": cifar(scaled),
     "vww_int8qdq": photographs(lambda x: scaled(x, std=255), resize=(96, 96)),
-}
+} | {name: made.samples(name) for name in made.NETWORKS}
 # Quantized by their makers, activations s8: the artifact has to be the same network.
 QUANTIZED = {"resnet8_int8qdq", "vww_int8qdq"}
 
 
 def model_path(root, name):
+    if name in made.NETWORKS:
+        return f"{root}/build/made/{name}.onnx"
     if name == "fashion_mnist":
         return f"{root}/examples/fashion-mnist/model.onnx"
     return f"{data_folder(root)}/golden/{name}/model.onnx"
 
 
 def present(root, name):
-    """Without Debian's data set or the example the check fails; the others are optional."""
-    return name == "fashion_mnist" or os.path.isfile(model_path(root, name))
+    """Without Debian's data set or the example the check fails; the trained others are optional."""
+    return (name == "fashion_mnist" or name in made.NETWORKS
+            or os.path.isfile(model_path(root, name)))
 
 
 def load(root, name, most):
     """`most` bounds both the calibration and the evaluation samples; None is the whole split."""
+    if name in made.NETWORKS:
+        made.write(name, model_path(root, name))
     return Network(name, model_path(root, name), *LOADERS[name](root, most))

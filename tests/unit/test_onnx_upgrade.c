@@ -85,6 +85,18 @@ START_TEST(upgrade__slice_1__starts_ends_axes_are_inputs)
 }
 END_TEST
 
+START_TEST(upgrade__split_2__sizes_are_an_input)
+{
+    static int64_t sizes[2] = {1, 3};
+    start(12);
+    add_ints(add_node("n", "Split", "x > y"), "split", sizes, 2);
+    expect_ok();
+    ck_assert_int_eq(input_constant(1)->dtype, QC_S64);
+    ck_assert_int_eq(qc_tensor_s64(input_constant(1), 1), 3);
+    ck_assert_int_eq(g->nodes[0].n_attrs, 0);
+}
+END_TEST
+
 START_TEST(upgrade__upsample_7_and_9__resize_asymmetric_floor)
 {
     static float scales[2] = {1, 2};
@@ -191,6 +203,7 @@ Suite *test_onnx_upgrade_suite(void)
     tcase_add_test(upgrade, upgrade__pad_2__pads_and_value_are_inputs);
     tcase_add_test(upgrade, upgrade__axes_attribute__is_an_input);
     tcase_add_test(upgrade, upgrade__slice_1__starts_ends_axes_are_inputs);
+    tcase_add_test(upgrade, upgrade__split_2__sizes_are_an_input);
     tcase_add_test(upgrade, upgrade__upsample_7_and_9__resize_asymmetric_floor);
     tcase_add_test(upgrade, upgrade__resize_10__scales_move_to_input_2);
     tcase_add_test(upgrade, upgrade__softmax_1__axis_written_and_flatten_marked);

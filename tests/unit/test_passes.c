@@ -88,6 +88,59 @@ START_TEST(simplify__arithmetic_on_batch__all_elements_follow)
 }
 END_TEST
 
+/* A Split node "s" of x with n outputs, the first without a name. */
+static struct qc_node *split_of(int x, int n)
+{
+    (void)tg_node(&t, "s", QC_OP_SPLIT, 1, x);
+    struct qc_node *s = &t.g->nodes[t.g->n_nodes - 1];
+    int *outputs = NULL;
+    expect_ok(qd_arena_array(&t.arena, (size_t)n, sizeof(int), &outputs, &t.err));
+    outputs[0] = -1;
+    for (int k = 1; k < n; k++) {
+        const char *name = NULL;
+        expect_ok(qd_arena_printf(&t.arena, &name, &t.err, "part%d", k));
+        expect_ok(qc_graph_add_value(t.g, name, &outputs[k], &t.err));
+    }
+    s->outputs = outputs;
+    s->n_outputs = n;
+    return s;
+}
+
+START_TEST(simplify__split_of_equal_parts__has_sizes_and_names)
+{
+    int x = tg_input(&t, "x", 3, -1, 7, 2);
+    struct qc_node *s = split_of(x, 3);
+    tg_attr_int(&t, "num_outputs", 3);
+    tg_attr_int(&t, "axis", -2);
+    tg_output(&t, s->outputs[1]);
+    expect_ok(qc_pass_simplify(t.g, &t.err));
+    tg_expect(&t, "s Split(x[1*,7,2]f32, s_split) -> s_part_0[1*,3,2]f32, part1[1*,3,2]f32, "
+                  "part2[1*,1,2]f32 {axis=1}\n");
+    const struct qc_tensor *sizes = qc_node_constant(t.g, &t.g->nodes[0], 1);
+    ck_assert_int_eq(qc_tensor_s64(sizes, 0), 3);
+    ck_assert_int_eq(qc_tensor_s64(sizes, 2), 1);
+}
+END_TEST
+
+/* [N,4,5] in parts: N follows the batch, the others are numbers. */
+START_TEST(simplify__split_of_a_shape__folds)
+{
+    int x = tg_input(&t, "x", 3, -1, 4, 5);
+    int shape = tg_node(&t, "shape", QC_OP_SHAPE, 1, x);
+    struct qc_node *s = split_of(shape, 3);
+    int n = s->outputs[1], last = s->outputs[2];
+    int cat = tg_node(&t, "cat", QC_OP_CONCAT, 3, last, n, tg_ints(&t, "i", 1, -1));
+    tg_attr_int(&t, "axis", 0);
+    tg_output(&t, tg_node(&t, "view", QC_OP_RESHAPE, 2, x, cat));
+    expect_ok(qc_pass_simplify(t.g, &t.err));
+    ck_assert_uint_eq(t.g->values[n].symbolic_elements, 0);
+    ck_assert_int_eq(qc_tensor_s64(t.g->values[n].constant, 0), 4);
+    ck_assert_int_eq(qc_tensor_s64(t.g->values[last].constant, 0), 5);
+    int first = qc_graph_find_value(t.g, "s_part_0");
+    ck_assert_uint_eq(t.g->values[first].symbolic_elements, 1);
+}
+END_TEST
+
 START_TEST(simplify__constant_attributes__become_constants)
 {
     int x = tg_input(&t, "x", 2, 2, 3);
@@ -391,6 +444,8 @@ Suite *test_passes_suite(void)
     tcase_add_test(c, simplify__view_of_batch__shape_nodes_stay_marked);
     tcase_add_test(c, simplify__view_of_fixed_dim__everything_folds);
     tcase_add_test(c, simplify__arithmetic_on_batch__all_elements_follow);
+    tcase_add_test(c, simplify__split_of_equal_parts__has_sizes_and_names);
+    tcase_add_test(c, simplify__split_of_a_shape__folds);
     tcase_add_test(c, simplify__constant_attributes__become_constants);
     tcase_add_test(c, simplify__identity_and_dropout__gone_outputs_keep_names);
     tcase_add_test(c, simplify__zero_pad_before_conv__joins);

@@ -121,6 +121,40 @@ START_TEST(quantize_graph__squeeze_and_excite__all_units)
 }
 END_TEST
 
+/* x - split - two parts, one of them into a Conv: all four tensors have one pair, and the part that
+ * an f32 operator reads is dequantized. */
+START_TEST(plan__split__is_one_group)
+{
+    int x = data("x", 6), a = data("a", 3), b = data("b", 3), y = data("y", 3), e = data("e", 3);
+    int both[2] = {y, e}, *outputs = NULL;
+    int w = constant("w", (struct qc_shape){4, {3, 3, 1, 1}});
+    struct qc_node *s = node(QC_OP_SPLIT, "split", a, x, -1);
+    ck_assert_int_eq(qd_arena_array(&arena, 2, sizeof(int), &outputs, NULL), QD_OK);
+    outputs[0] = a;
+    outputs[1] = b;
+    s->outputs = outputs;
+    s->n_outputs = 2;
+    node(QC_OP_CONV, "conv", y, b, w, -1);
+    node(QC_OP_EXP, "exp", e, a, -1);
+    io(x, 2, both);
+    struct qc_quantize_plan *plan = plan_of();
+    ck_assert(plan->integer[0]);
+    ck_assert_int_eq(plan->group[a], x);
+    ck_assert_int_eq(plan->group[b], x);
+    ck_assert(plan->observe[x] && !plan->observe[a] && plan->observe[b]); /* b: means */
+    struct qc_quantized_graph *r = quantize(plan, NULL, NULL);
+    check_units(plan, r, "split"); /* whose second output is checked here */
+    const struct qc_node *split = &r->graph->nodes[find_node(r->graph, "split")];
+    ck_assert_int_eq(maker(r->graph, split->inputs[0])->op, QC_OP_DEQUANTIZE_LINEAR);
+    for (int k = 0; k < 2; k++) {
+        int u8 = r->quantized[k == 0 ? a : b];
+        ck_assert_int_eq(maker(r->graph, u8)->inputs[0], split->outputs[k]);
+    }
+    const struct qc_node *exp = &r->graph->nodes[find_node(r->graph, "exp")];
+    ck_assert_int_eq(maker(r->graph, exp->inputs[0])->op, QC_OP_DEQUANTIZE_LINEAR);
+}
+END_TEST
+
 Suite *test_quant_follow_suite(void);
 Suite *test_quant_follow_suite(void)
 {
@@ -134,6 +168,7 @@ Suite *test_quant_follow_suite(void)
     tcase_add_loop_test(c, plan__table_behind_f32__gets_no_pair, 0, (int)QD_COUNT_OF(tables));
     tcase_add_test(c, plan__table_behind_table__no_pair_between);
     tcase_add_test(c, quantize_graph__squeeze_and_excite__all_units);
+    tcase_add_test(c, plan__split__is_one_group);
     suite_add_tcase(s, c);
     return s;
 }

@@ -1,0 +1,95 @@
+"""Small networks with random weights for the interoperability check: operators that the trained
+ones lack."""
+import os
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+class Builder:
+    """A chain of nodes; values are names."""
+
+    def __init__(self, shape, opset):
+        self.random = np.random.default_rng(7)
+        self.opset, self.nodes, self.constants = opset, [], []
+        self.inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *shape])]
+
+    def constant(self, array):
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def weights(self, *shape, fan=None):
+        fan = fan or int(np.prod(shape[1:]))
+        return self.constant(self.random.normal(0, (2 / fan) ** 0.5, shape).astype(np.float32))
+
+    def vector(self, n, mean=0.0, std=0.1):
+        return self.constant(self.random.normal(mean, std, n).astype(np.float32))
+
+    def ints(self, *values):
+        return self.constant(np.array(values, np.int64))
+
+    def node(self, op, *inputs, outputs=1, **attributes):
+        names = [f"{op.lower()}{len(self.nodes)}_{k}" for k in range(outputs)]
+        self.nodes.append(helper.make_node(op, list(inputs), names, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def conv(self, x, n_in, n_out, kernel=3, **attributes):
+        group = attributes.get("group", 1)
+        return self.node("Conv", x, self.weights(n_out, n_in // group, kernel, kernel),
+                         self.vector(n_out), pads=[kernel // 2] * 4, **attributes)
+
+    def dense(self, x, n_in, n_out):
+        """The linear layer of a transformer: MatMul and Add."""
+        y = self.node("MatMul", x, self.weights(n_in, n_out, fan=n_in))
+        return self.node("Add", y, self.vector(n_out))
+
+    def model(self, *outputs):
+        graph = helper.make_graph(
+            self.nodes, "made", self.inputs,
+            [helper.make_tensor_value_info(y, TensorProto.FLOAT, None) for y in outputs],
+            self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)],
+                                  ir_version=8)
+        return onnx.shape_inference.infer_shapes(model)
+
+
+def split_shuffle():
+    """Split into branches, a shuffle of channels, pixels out of channels and back."""
+    b = Builder((8, 16, 16), 13)
+    x = b.node("Relu", b.conv("x", 8, 16))
+    left, right = b.node("Split", x, b.ints(6, 10), outputs=2, axis=1)
+    right = b.node("Relu", b.conv(right, 10, 10))
+    x = b.node("Concat", left, right, axis=1)
+    x = b.node("Reshape", x, b.ints(-1, 2, 8, 16, 16))
+    x = b.node("Transpose", x, perm=[0, 2, 1, 3, 4])
+    x = b.node("Reshape", x, b.ints(-1, 16, 16, 16))
+    first, second = b.node("Split", b.node("Relu", b.conv(x, 16, 16)), outputs=2, axis=1)
+    x = b.node("Add", first, b.conv(second, 8, 8))
+    x = b.conv(b.node("DepthToSpace", x, blocksize=2, mode="CRD"), 2, 4)
+    x = b.conv(b.node("SpaceToDepth", x, blocksize=4), 64, 16, kernel=1)
+    x = b.node("DepthToSpace", b.node("Relu", x), blocksize=2)
+    x = b.node("GlobalAveragePool", b.node("Relu", b.conv(x, 4, 16)))
+    y = b.node("Gemm", b.node("Flatten", x), b.weights(16, 10), b.vector(10))
+    return b.model(y, b.node("MaxPool", left, kernel_shape=[2, 2]))
+
+
+NETWORKS = {"split_shuffle": (split_shuffle, (8, 16, 16))}
+
+
+def write(name, path):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    onnx.save(NETWORKS[name][0](), path)
+
+
+def samples(name):
+    """Smooth noise with a mean of its own in each channel."""
+    def draw(_root, most):
+        shape = NETWORKS[name][1]
+        random = np.random.default_rng(11)
+        mean = random.normal(0, 0.5, (1, shape[0]) + (1,) * (len(shape) - 1))
+        x = random.normal(0, 1, (2 * (most or 500), *shape)) + mean
+        x = ((x + np.roll(x, 1, -1)) / 2).astype(np.float32)
+        return x[:len(x) // 2], x[len(x) // 2:], None, 100
+    return draw
