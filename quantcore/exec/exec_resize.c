@@ -1,4 +1,4 @@
-/* Resize and Upsample of the spatial dims, nearest and linear (ONNX Resize, opset 13). */
+/* Resize and Upsample of the spatial dims, nearest and linear (ONNX Resize, opset 19). */
 #include <string.h>
 
 #include "quantcore/exec/exec_math.h"
@@ -85,7 +85,12 @@ static float source_position(const char *mode, float i, float scale, int64_t in,
     if (strcmp(mode, "pytorch_half_pixel") == 0 && out == 1) {
         return 0.0f;
     }
-    return (i + 0.5f) / scale - 0.5f;
+    float half_pixel = (i + 0.5f) / scale - 0.5f;
+    if (strcmp(mode, "half_pixel_symmetric") == 0) { /* what the rounded length lost, on both ends */
+        float kept = (float)out / (scale * (float)in);
+        return (float)in * 0.5f * (1.0f - kept) + half_pixel;
+    }
+    return half_pixel;
 }
 
 static int64_t nearest_index(const char *mode, float x)
@@ -132,21 +137,36 @@ static enum qd_code resize_axis(const struct qc_prepare *p, struct resize *r, in
     return QD_OK;
 }
 
-/* scales, when they are given (then they decide, not the ratio of the sizes). */
-static const float *constant_scales(const struct qc_prepare *p)
+/* The place of a dim in scales and sizes, -1 when the attribute axes leaves it out. */
+static int place_of(const struct qc_node *n, int dim, int rank)
+{
+    const struct qc_attr *axes = qc_node_attr(n, "axes");
+    int place = axes == NULL ? dim : -1;
+    for (size_t i = 0; axes != NULL && i < axes->n; i++) {
+        if (axes->ints[i] == dim || axes->ints[i] == dim - rank) {
+            place = (int)i;
+        }
+    }
+    return place;
+}
+
+/* The scale of a dim, when it is given (then it decides, not the ratio of the sizes). */
+static const float *constant_scale(const struct qc_prepare *p, int dim)
 {
     int i = p->node->op == QC_OP_UPSAMPLE ? 1 : p->node->n_inputs > 2 ? 2 : 1;
+    int place = place_of(p->node, dim, p->in[0].shape.rank);
     if (i >= p->node->n_inputs || p->node->inputs[i] < 0 || p->in[i].dtype != QC_F32 ||
-        p->in[i].data == NULL ||
-        qc_shape_elements(&p->in[i].shape) != (size_t)p->in[0].shape.rank) {
+        p->in[i].data == NULL || place < 0 ||
+        (size_t)place >= qc_shape_elements(&p->in[i].shape)) {
         return NULL;
     }
-    return p->in[i].data;
+    return (const float *)p->in[i].data + place;
 }
 
 static enum qd_code resize_check(const struct qc_prepare *p, struct qd_error *err)
 {
-    static const char *const coordinates[] = {"half_pixel", "pytorch_half_pixel", "align_corners",
+    static const char *const coordinates[] = {"half_pixel", "half_pixel_symmetric",
+                                              "pytorch_half_pixel", "align_corners",
                                               "asymmetric"};
     const char *mode = qc_node_string(p->node, "mode", "nearest");
     const char *coordinate =
@@ -161,9 +181,6 @@ static enum qd_code resize_check(const struct qc_prepare *p, struct qd_error *er
     }
     if (!linear && strcmp(mode, "nearest") != 0) {
         return qc_prepare_refuse(p, err, "only the modes nearest and linear are implemented");
-    }
-    if (qc_node_int(p->node, "antialias", 0) != 0 || qc_node_attr(p->node, "axes") != NULL) {
-        return qc_prepare_refuse(p, err, "antialias and axes are not implemented");
     }
     if (qc_dtype_size(x->dtype) == 0 || x->dtype != y->dtype ||
         ((linear || p->node->clamp.present) && x->dtype != QC_F32)) {
@@ -184,7 +201,6 @@ enum qd_code qc_prepare_resize(const struct qc_prepare *p, struct qc_step *step,
     QD_TRY(resize_check(p, err));
     QD_TRY(qd_arena_alloc(p->arena, sizeof(*r), &r, err));
     struct qc_view x = qc_view_as_2d(&p->in[0]), y = qc_view_as_2d(&p->out[0]);
-    const float *scales = constant_scales(p);
     int rank = p->in[0].shape.rank;
     qc_view_strides(&x, r->xs);
     qc_view_strides(&y, r->ys);
@@ -198,9 +214,8 @@ enum qd_code qc_prepare_resize(const struct qc_prepare *p, struct qc_step *step,
         int64_t in = x.shape.dim[2 + axis];
         float scale = (float)y.shape.dim[2 + axis] / (float)in;
         int own = rank - 2 + axis; /* a missing H has no scale */
-        if (scales != NULL && own >= 2) {
-            scale = scales[own];
-        }
+        const float *given = own >= 2 ? constant_scale(p, own) : NULL;
+        scale = given != NULL ? *given : scale;
         if (!(scale > 0.0f) || !isfinite(scale)) {
             return qc_prepare_refuse(p, err, "a scale is not a positive number");
         }

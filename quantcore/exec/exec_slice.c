@@ -174,7 +174,7 @@ enum qd_code qc_prepare_slice(const struct qc_prepare *p, struct qc_step *step,
     return QD_OK;
 }
 
-/* ---- Pad with reflect or edge: an index per axis ---- */
+/* ---- Pad with pixels of the input: an index per axis ---- */
 
 struct mirror {
     int64_t *offset[QC_MAX_RANK]; /* [out dim] element offset into the input */
@@ -205,21 +205,21 @@ static void mirror_run(const struct qc_step *step, const struct qc_view *in,
     clamp_all(step, &m->clamp, &out[0]);
 }
 
-static int64_t mirror_index(int64_t i, int64_t dim, bool reflect)
+enum border { BORDER_REFLECT, BORDER_EDGE, BORDER_WRAP, BORDER_CONSTANT, BORDER_COUNT };
+
+static int64_t mirror_index(int64_t i, int64_t dim, enum border border)
 {
-    if (!reflect) {
+    if (border == BORDER_EDGE || dim == 1) {
         return limit(i, 0, dim - 1);
     }
-    if (dim == 1) {
-        return 0;
-    }
-    int64_t period = 2 * (dim - 1), at = i % period;
+    int64_t period = border == BORDER_WRAP ? dim : 2 * (dim - 1), at = i % period;
     at = at < 0 ? at + period : at;
     return at < dim ? at : period - at;
 }
 
-static enum qd_code prepare_mirror(const struct qc_prepare *p, const int64_t *pads, bool reflect,
-                                   struct qc_step *step, struct qd_error *err)
+static enum qd_code prepare_mirror(const struct qc_prepare *p, const int64_t *pads,
+                                   enum border border, struct qc_step *step,
+                                   struct qd_error *err)
 {
     const struct qc_shape *x = &p->in[0].shape, *y = &p->out[0].shape;
     int64_t xs[QC_MAX_RANK];
@@ -233,7 +233,7 @@ static enum qd_code prepare_mirror(const struct qc_prepare *p, const int64_t *pa
         }
         QD_TRY(qd_arena_array(p->arena, (size_t)y->dim[d], sizeof(int64_t), &m->offset[d], err));
         for (int64_t i = 0; i < y->dim[d]; i++) {
-            m->offset[d][i] = mirror_index(i - pads[d], x->dim[d], reflect) * xs[d];
+            m->offset[d][i] = mirror_index(i - pads[d], x->dim[d], border) * xs[d];
         }
     }
     m->clamp = p->node->clamp;
@@ -280,21 +280,47 @@ static enum qd_code prepare_fill(const struct qc_prepare *p, const int64_t *pads
     return QD_OK;
 }
 
+/* Two pads of each dim, 0 of those that input 3 (axes) leaves out. */
+static enum qd_code pads_of_dims(const struct qc_prepare *p, int rank, int64_t *pads,
+                                 struct qd_error *err)
+{
+    int64_t given[2 * QC_MAX_RANK], axes[QC_MAX_RANK];
+    int n, n_axes;
+    QD_TRY(constant_list(p, 1, given, &n, 2 * QC_MAX_RANK, err));
+    QD_TRY(constant_list(p, 3, axes, &n_axes, rank, err));
+    bool all = n_axes < 0;
+    n_axes = all ? rank : n_axes;
+    if (n != 2 * n_axes) {
+        return qc_prepare_refuse(p, err, "pads must have two values a dim");
+    }
+    memset(pads, 0, sizeof(*pads) * 2 * (size_t)rank);
+    for (int i = 0; i < n_axes; i++) {
+        int64_t axis = all ? i : axes[i] < 0 ? axes[i] + rank : axes[i];
+        if (axis < 0 || axis >= rank) {
+            return qc_prepare_refuse(p, err, "an axis lies outside the rank");
+        }
+        pads[axis] = given[i];
+        pads[axis + rank] = given[i + n_axes];
+    }
+    return QD_OK;
+}
+
 enum qd_code qc_prepare_pad(const struct qc_prepare *p, struct qc_step *step,
                             struct qd_error *err)
 {
     const struct qc_shape *x = &p->in[0].shape, *y = &p->out[0].shape;
     int64_t pads[2 * QC_MAX_RANK];
+    static const char *const modes[BORDER_COUNT] = {"reflect", "edge", "wrap", "constant"};
     const char *mode = qc_node_string(p->node, "mode", "constant");
-    int n;
+    int border = 0;
     if (qc_dtype_size(p->in[0].dtype) == 0 || p->in[0].dtype != p->out[0].dtype ||
         (p->node->clamp.present && p->in[0].dtype != QC_F32)) {
         return qc_prepare_refuse(p, err, "not implemented for this type");
     }
-    QD_TRY(constant_list(p, 1, pads, &n, 2 * QC_MAX_RANK, err));
-    if (n != 2 * x->rank || y->rank != x->rank) {
-        return qc_prepare_refuse(p, err, "pads must have two values a dim");
+    if (y->rank != x->rank) {
+        return qc_prepare_refuse(p, err, "the output does not fit the pads");
     }
+    QD_TRY(pads_of_dims(p, x->rank, pads, err));
     for (int d = 0; d < x->rank; d++) {
         int64_t out = 0;
         if (__builtin_add_overflow(x->dim[d], pads[d], &out) ||
@@ -302,12 +328,13 @@ enum qd_code qc_prepare_pad(const struct qc_prepare *p, struct qc_step *step,
             return qc_prepare_refuse(p, err, "the output does not fit the pads");
         }
     }
-    if (strcmp(mode, "constant") == 0) {
-        return prepare_fill(p, pads, step, err);
+    while (border < BORDER_COUNT && strcmp(mode, modes[border]) != 0) {
+        border++;
     }
-    if (strcmp(mode, "reflect") != 0 && strcmp(mode, "edge") != 0) {
+    if (border == BORDER_COUNT) {
         return qc_prepare_refuse(p, err,
-                                 "only the modes constant, reflect, edge are implemented");
+                                 "only the modes constant, reflect, edge, wrap are implemented");
     }
-    return prepare_mirror(p, pads, mode[0] == 'r', step, err);
+    return border == BORDER_CONSTANT ? prepare_fill(p, pads, step, err)
+                                     : prepare_mirror(p, pads, (enum border)border, step, err);
 }

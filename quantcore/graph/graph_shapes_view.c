@@ -125,6 +125,24 @@ enum qd_code qc_infer_transpose(struct qc_infer *c)
     return qc_infer_output(c, 0, x->dtype, &out, symbolic);
 }
 
+/* n axes of a shape of `rank`, no two the same, counted from the front afterwards; also as a set. */
+static enum qd_code distinct_axes(struct qc_infer *c, int rank, int n, int64_t *axes,
+                                  unsigned *ret_set)
+{
+    unsigned set = 0;
+    for (int i = 0; i < n; i++) {
+        int axis = 0;
+        QD_TRY(qc_infer_axis(c, axes[i], rank, &axis));
+        if (set >> axis & 1) {
+            return qc_infer_fail(c, QD_INVALID, "axes name axis %d twice", axis);
+        }
+        set |= 1u << axis;
+        axes[i] = axis;
+    }
+    *ret_set = set;
+    return QD_OK;
+}
+
 /* Input 1 as a set of axes of a shape of `rank`; *ret = 0 when the input is absent. */
 static enum qd_code read_axes(struct qc_infer *c, int rank, int *ret_count, unsigned *ret)
 {
@@ -136,15 +154,7 @@ static enum qd_code read_axes(struct qc_infer *c, int rank, int *ret_count, unsi
         return QD_OK;
     }
     QD_TRY(qc_infer_ints(c, 1, "axes", QC_MAX_RANK, axes, ret_count, &bits));
-    for (int i = 0; i < *ret_count; i++) {
-        int axis = 0;
-        QD_TRY(qc_infer_axis(c, axes[i], rank, &axis));
-        if (*ret >> axis & 1) {
-            return qc_infer_fail(c, QD_INVALID, "axes name axis %d twice", axis);
-        }
-        *ret |= 1u << axis;
-    }
-    return QD_OK;
+    return distinct_axes(c, rank, *ret_count, axes, ret);
 }
 
 enum qd_code qc_infer_squeeze(struct qc_infer *c)
@@ -258,20 +268,37 @@ enum qd_code qc_infer_slice(struct qc_infer *c)
     return qc_infer_output(c, 0, x->dtype, &out, symbolic);
 }
 
+/* axes of a Pad or Resize: those of `given`, or all when it is absent (n_given -1). */
+static enum qd_code given_or_all_axes(struct qc_infer *c, int rank, int n_given, int64_t *axes,
+                                      int *ret_n)
+{
+    unsigned set = 0;
+    *ret_n = n_given < 0 ? rank : n_given;
+    for (int i = 0; n_given < 0 && i < rank; i++) {
+        axes[i] = i;
+    }
+    return distinct_axes(c, rank, *ret_n, axes, &set);
+}
+
 enum qd_code qc_infer_pad(struct qc_infer *c)
 {
     const struct qc_value *x = NULL;
-    int64_t pads[2 * QC_MAX_RANK];
-    int n = 0;
+    int64_t pads[2 * QC_MAX_RANK], axes[QC_MAX_RANK];
+    int n = 0, n_axes = -1;
     uint64_t bits = 0;
     QD_TRY(qc_infer_input(c, 0, &x));
     QD_TRY(qc_infer_ints(c, 1, "pads", 2 * QC_MAX_RANK, pads, &n, &bits));
-    if (n != 2 * x->shape.rank) {
-        return qc_infer_fail(c, QD_INVALID, "%d pads for rank %d", n, x->shape.rank);
+    if (qc_infer_optional(c, 3) != NULL) {
+        QD_TRY(qc_infer_ints(c, 3, "axes", QC_MAX_RANK, axes, &n_axes, &bits));
+    }
+    QD_TRY(given_or_all_axes(c, x->shape.rank, n_axes, axes, &n_axes));
+    if (n != 2 * n_axes) {
+        return qc_infer_fail(c, QD_INVALID, "%d pads for %d axes", n, n_axes);
     }
     struct qc_shape out = x->shape;
-    for (int i = 0; i < out.rank; i++) {
-        int64_t dim = out.dim[i], before = pads[i], after = pads[i + out.rank];
+    for (int k = 0; k < n_axes; k++) {
+        int i = (int)axes[k];
+        int64_t dim = out.dim[i], before = pads[k], after = pads[k + n_axes];
         if (__builtin_add_overflow(dim, before, &dim) || dim < 0 ||
             __builtin_add_overflow(dim, after, &dim) || dim < 0) {
             return qc_infer_fail(c, QD_INVALID,
@@ -356,7 +383,7 @@ enum qd_code qc_infer_q_concat(struct qc_infer *c)
 }
 
 static enum qd_code resize_scaled(struct qc_infer *c, const struct qc_value *scales,
-                                  struct qc_shape *out)
+                                  const int64_t *axes, int n_axes, struct qc_shape *out)
 {
     const struct qc_tensor *t = scales->constant;
     if (t == NULL) {
@@ -364,21 +391,32 @@ static enum qd_code resize_scaled(struct qc_infer *c, const struct qc_value *sca
                              scales->name);
     }
     size_t n = qc_shape_elements(&t->shape);
-    if (n != (size_t)out->rank || t->dtype != QC_F32) {
-        return qc_infer_fail(c, QD_INVALID, "%zu scales of type %s for rank %d", n,
-                             qc_dtype_name(t->dtype), out->rank);
+    if (n != (size_t)n_axes || t->dtype != QC_F32) {
+        return qc_infer_fail(c, QD_INVALID, "%zu scales of type %s for %d axes", n,
+                             qc_dtype_name(t->dtype), n_axes);
     }
-    for (int i = 0; i < out->rank; i++) {
+    for (int i = 0; i < n_axes; i++) {
         /* ONNX Runtime computes this product in f32. */
         float scale = ((const float *)t->data)[i];
-        float dim = floorf((float)out->dim[i] * scale);
-        if (!(scale > 0) || !(dim < 0x1p31f)) {
+        int64_t *dim = &out->dim[axes[i]];
+        float scaled = floorf((float)*dim * scale);
+        if (!(scale > 0) || !(scaled < 0x1p31f)) {
             return qc_infer_fail(c, QD_INVALID, "scales[%d] = %g for a dim of %" PRId64, i,
-                                 (double)scale, out->dim[i]);
+                                 (double)scale, *dim);
         }
-        out->dim[i] = (int64_t)dim;
+        *dim = (int64_t)scaled;
     }
     return QD_OK;
+}
+
+static enum qd_code resize_axes(struct qc_infer *c, int rank, int64_t *axes, int *ret_n)
+{
+    const struct qc_attr *a = qc_node_attr(c->n, "axes");
+    if (a != NULL && (a->type != QC_ATTR_INTS || a->n > (size_t)rank)) {
+        return qc_infer_fail(c, QD_INVALID, "axes has %zu integers for rank %d", a->n, rank);
+    }
+    return given_or_all_axes(c, rank, a != NULL ? qc_node_ints(c->n, "axes", axes, rank) : -1, axes,
+                             ret_n);
 }
 
 enum qd_code qc_infer_resize(struct qc_infer *c)
@@ -390,21 +428,24 @@ enum qd_code qc_infer_resize(struct qc_infer *c)
     const struct qc_value *sizes = upsample ? NULL : qc_infer_optional(c, 3);
     struct qc_shape out = x->shape;
     unsigned symbolic = x->symbolic_dims;
+    int64_t axes[QC_MAX_RANK];
+    int n_axes = 0;
+    QD_TRY(resize_axes(c, out.rank, axes, &n_axes));
     bool empty = sizes && sizes->shape_known && qc_shape_elements(&sizes->shape) == 0;
     if (sizes != NULL && !empty) {
         int64_t dims[QC_MAX_RANK];
         int n = 0;
         uint64_t bits = 0;
         QD_TRY(qc_infer_ints(c, 3, "sizes", QC_MAX_RANK, dims, &n, &bits));
-        if (n != out.rank) {
-            return qc_infer_fail(c, QD_INVALID, "%d sizes for rank %d", n, out.rank);
+        if (n != n_axes) {
+            return qc_infer_fail(c, QD_INVALID, "%d sizes for %d axes", n, n_axes);
         }
         for (int i = 0; i < n; i++) {
-            out.dim[i] = dims[i];
-            symbolic |= (unsigned)bit(bits, i) << i;
+            out.dim[axes[i]] = dims[i];
+            symbolic |= (unsigned)bit(bits, i) << axes[i];
         }
     } else if (scales != NULL) {
-        QD_TRY(resize_scaled(c, scales, &out));
+        QD_TRY(resize_scaled(c, scales, axes, n_axes, &out));
     } else {
         return qc_infer_fail(c, QD_INVALID, "neither scales nor sizes are given");
     }

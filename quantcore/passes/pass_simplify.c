@@ -363,8 +363,9 @@ static bool is_zero_border(const struct qc_graph *g, const struct qc_node *n, in
     const struct qc_tensor *pads = qc_node_constant(g, n, 1);
     const struct qc_tensor *value = qc_node_constant(g, n, 2);
     bool has_value = n->n_inputs > 2 && n->inputs[2] >= 0;
+    bool has_axes = n->n_inputs > 3 && n->inputs[3] >= 0;
     if (n->op != QC_OP_PAD || strcmp(qc_node_string(n, "mode", "constant"), "constant") != 0 ||
-        pads == NULL || qc_shape_elements(&pads->shape) != 8 ||
+        has_axes || pads == NULL || qc_shape_elements(&pads->shape) != 8 ||
         g->values[n->inputs[1]].symbolic_elements != 0 ||
         (has_value && (value == NULL || qc_shape_elements(&value->shape) != 1 ||
                        qc_tensor_f64(value, 0) != 0))) {

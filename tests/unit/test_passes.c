@@ -213,6 +213,22 @@ START_TEST(simplify__other_pads__stay)
 }
 END_TEST
 
+/* Eight pads of a Pad with axes are not those of the dims in their order. */
+START_TEST(simplify__zero_pad_of_axes__stays)
+{
+    tg_output(&t, pad_and_conv(tg_input(&t, "x", 4, 1, 3, 8, 8), 0, 2, 3, 0));
+    struct qc_node *pad = &t.g->nodes[0];
+    int *inputs;
+    expect_ok(qd_arena_array(t.g->arena, 4, sizeof(*inputs), &inputs, &t.err));
+    memcpy(inputs, pad->inputs, 3 * sizeof(*inputs));
+    inputs[3] = tg_ints(&t, "axes", 4, 0, 1, 3, 2);
+    pad->inputs = inputs;
+    pad->n_inputs = 4;
+    expect_ok(qc_pass_simplify(t.g, &t.err));
+    ck_assert_int_eq(t.g->n_nodes, 2);
+}
+END_TEST
+
 static enum qd_code refuse(struct qc_graph *g, int node, struct qd_arena *arena,
                            const struct qc_tensor **ret_outputs, struct qd_error *err)
 {
@@ -450,6 +466,7 @@ Suite *test_passes_suite(void)
     tcase_add_test(c, simplify__identity_and_dropout__gone_outputs_keep_names);
     tcase_add_test(c, simplify__zero_pad_before_conv__joins);
     tcase_add_test(c, simplify__other_pads__stay);
+    tcase_add_test(c, simplify__zero_pad_of_axes__stays);
     tcase_add_test(c, simplify__evaluator_refuses__node_stays_or_error_passes);
     tcase_add_test(c, bn_fold__conv__weights_and_new_bias);
     tcase_add_test(c, bn_fold__gemm_alpha_beta__scaled_in);

@@ -285,6 +285,34 @@ START_TEST(resize_pad__sizes_scales__checked)
     expect_value(&t, y, "1*,6,13,9 f32");
     tg_node(&t, "p2", QC_OP_PAD, 2, x, tg_ints(&t, "p2", 8, 0, 0, 0, -9, 0, 0, 0, -9));
     fail_last(&t, QD_INVALID, "pads -9 and -9 do not fit dim 3 of 10");
+    tg_node(&t, "p3", QC_OP_PAD, 2, x, tg_ints(&t, "p3", 4, 0, 0, 0, 0));
+    fail_last(&t, QD_INVALID, "4 pads for 4 axes");
+}
+END_TEST
+
+START_TEST(resize_pad__some_axes__the_others_stay)
+{
+    int y = tg_node(&t, "r", QC_OP_RESIZE, 4, x, -1, -1, tg_ints(&t, "z", 2, 5, 18));
+    tg_attr_ints(&t, "axes", 2, 3, -2);
+    infer_last(&t);
+    expect_value(&t, y, "1*,6,18,5 f32");
+    y = tg_node(&t, "r2", QC_OP_RESIZE, 3, x, -1, tg_floats(&t, "k", 2.0f, 0.5f, 1, 2));
+    tg_attr_ints(&t, "axes", 2, 2, 3);
+    infer_last(&t);
+    expect_value(&t, y, "1*,6,18,25 f32");
+    tg_node(&t, "r3", QC_OP_RESIZE, 4, x, -1, -1, tg_ints(&t, "z3", 4, 1, 6, 18, 5));
+    tg_attr_ints(&t, "axes", 2, 2, 3);
+    fail_last(&t, QD_INVALID, "4 sizes for 2 axes");
+    tg_node(&t, "r4", QC_OP_RESIZE, 4, x, -1, -1, tg_ints(&t, "z4", 2, 5, 18));
+    tg_attr_ints(&t, "axes", 2, 3, -1);
+    fail_last(&t, QD_INVALID, "axes name axis 3 twice");
+    y = tg_node(&t, "p", QC_OP_PAD, 4, x, tg_ints(&t, "p1", 4, -2, 1, 1, 3), -1,
+                tg_ints(&t, "a1", 2, -1, 2));
+    infer_last(&t);
+    expect_value(&t, y, "1*,6,13,9 f32");
+    tg_node(&t, "p2", QC_OP_PAD, 4, x, tg_ints(&t, "p2", 4, 0, 0, 0, 0), -1,
+            tg_ints(&t, "a2", 2, 1, 4));
+    fail_last(&t, QD_INVALID, "axis 4 is outside rank 4");
 }
 END_TEST
 
@@ -344,6 +372,7 @@ Suite *test_shapes_suite(void)
     tcase_add_test(c, views__axes__symbolic_moves_along);
     tcase_add_test(c, slice__steps_and_extremes__numpy_length);
     tcase_add_test(c, resize_pad__sizes_scales__checked);
+    tcase_add_test(c, resize_pad__some_axes__the_others_stay);
     tcase_add_test(c, quantized__zero_point_type__decides);
     tcase_add_test(c, bind_inputs__undeclared_or_symbolic_inside__unsupported);
     suite_add_tcase(s, c);
