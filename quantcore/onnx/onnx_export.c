@@ -325,13 +325,15 @@ static enum qd_code export_node(struct exporter *ex, const struct qc_node *n, co
     while (n_in > 0 && (n->inputs[n_in - 1] < 0 || attribute_of(ex, n, n_in - 1) != NULL)) {
         n_in--;
     }
-    QD_TRY(add_node(ex, name, n->op_type, n_in, n->n_outputs, &p));
+    /* BatchNormalization's others are of training: nobody reads them, opset 14 forbids them. */
+    int n_out = n->op == QC_OP_BATCH_NORMALIZATION ? 1 : n->n_outputs;
+    QD_TRY(add_node(ex, name, n->op_type, n_in, n_out, &p));
     p->domain = n->domain != NULL && n->domain[0] != '\0' ? mutable(n->domain) : NULL;
     p->doc_string = mutable(n->doc_string);
     for (int i = 0; i < n_in; i++) {
         p->input[i] = mutable(n->inputs[i] >= 0 ? ex->value_names[n->inputs[i]] : "");
     }
-    for (int i = 0; i < n->n_outputs; i++) {
+    for (int i = 0; i < n_out; i++) {
         p->output[i] = mutable(n->outputs[i] >= 0 ? ex->value_names[n->outputs[i]] : "");
     }
     QD_TRY(qc_onnx_attrs_export(&written, ex->scratch, p, ex->err));
