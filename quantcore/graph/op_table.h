@@ -45,7 +45,7 @@
     X(SQUEEZE, "Squeeze", "", 1, 1, 2, 1, QC_IS_PASS)                                    \
     X(UNSQUEEZE, "Unsqueeze", "", 1, 1, 2, 1, QC_IS_PASS)                                \
     X(SLICE, "Slice", "", 1, 1, 5, 1, QC_IS_PASS)                                        \
-    X(PAD, "Pad", "", 2, 1, 3, 1, QC_IS_PASS)                                            \
+    X(PAD, "Pad", "", 2, 1, 4, 1, QC_IS_PASS)                                            \
     X(SPLIT, "Split", "", 2, 1, 2, QC_MAX_PARTS, QC_IS_PASS | QC_IS_PARTS)               \
     X(DEPTH_TO_SPACE, "DepthToSpace", "", 1, 1, 1, 1, QC_IS_PASS)                        \
     X(SPACE_TO_DEPTH, "SpaceToDepth", "", 1, 1, 1, 1, QC_IS_PASS)                        \
@@ -89,8 +89,11 @@ enum qc_op {
     QC_OP_COUNT
 };
 
+/* The newest is that of ONNX 1.23. From one to the next, operators of the table got types that no
+ * tensor has here, attributes and inputs that import knows (onnx_upgrade.c), and no other meaning;
+ * a newer opset has to be compared first. */
 #define QC_OPSET_MIN 7
-#define QC_OPSET_MAX 17
+#define QC_OPSET_MAX 28
 
 struct qc_op_row {
     const char *type, *domain;

@@ -19,8 +19,9 @@
  *
  * QD_INVALID: malformed bytes, undefined inputs, values with two producers, cycles, external data
  * that are not as onnx_external.h wants them, a file that no initializer names.
- * QD_UNSUPPORTED: operators, domains and opsets outside the table, subgraphs, local functions,
- * sparse initializers, external data of attributes. QD_LIMIT_EXCEEDED: see onnx_scan.h, and the arena. */
+ * QD_UNSUPPORTED: operators, domains and opsets outside the table, values of attributes and types
+ * of tensors that quantd has no form of, subgraphs, local functions, sparse initializers, external
+ * data of attributes. QD_LIMIT_EXCEEDED: see onnx_scan.h, and the arena. */
 QD_MUST_CHECK enum qd_code qc_onnx_import(struct qd_bytes model,
                                           const struct qc_external *external,
                                           struct qd_arena *arena, struct qc_graph **ret, struct qd_error *err);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "onnx/onnx.pb-c.h"
 #include "quantcore/graph/op_table.h"
 #include "quantcore/onnx/onnx_attrs.h"
 
@@ -265,13 +266,69 @@ static const struct {
     {QC_OP_BATCH_NORMALIZATION, 9, upgrade_batch_norm},
 };
 
+#define TYPE(t) ONNX__TENSOR_PROTO__DATA_TYPE__##t
+
+/* Attributes of later opsets, each with the values that mean what the operator does without it:
+ * `value` and `also` of an int, `text` of a string; or any, where the type of input `typed_by`
+ * says the same. With another value the operator has no canonical form. */
+static const struct {
+    int op;
+    const char *name;
+    int64_t value, also;
+    const char *text;
+    int typed_by; /* 0: none */
+} later[] = {
+    {QC_OP_RESIZE, "antialias", 0, 0, NULL, 0},
+    {QC_OP_RESIZE, "keep_aspect_ratio_policy", 0, 0, "stretch", 0},
+    {QC_OP_SPACE_TO_DEPTH, "mode", 0, 0, "DCR", 0},
+    {QC_OP_QUANTIZE_LINEAR, "output_dtype", 0, TYPE(UINT8), NULL, 2},
+    {QC_OP_QUANTIZE_LINEAR, "precision", 0, TYPE(FLOAT), NULL, 0},
+    {QC_OP_DEQUANTIZE_LINEAR, "output_dtype", 0, TYPE(FLOAT), NULL, 0},
+};
+
+static enum qd_code refuse_value(const struct qc_node *n, const struct qc_attr *a,
+                                 struct qd_error *err)
+{
+    if (a->type == QC_ATTR_STRING) {
+        return qd_fail(err, QD_UNSUPPORTED, "%s with %s = '%.64s' is not supported", n->op_type,
+                       a->name, (const char *)a->s.data);
+    }
+    return qd_fail(err, QD_UNSUPPORTED, "%s with %s = %lld is not supported", n->op_type, a->name,
+                   (long long)a->i);
+}
+
+static enum qd_code drop_later(struct qc_onnx_upgrade *up, struct qc_node *n,
+                               struct qd_error *err)
+{
+    for (size_t i = 0; i < QD_COUNT_OF(later); i++) {
+        const struct qc_attr *a;
+        if (later[i].op != n->op) {
+            continue;
+        }
+        bool text = later[i].text != NULL;
+        QD_TRY(typed_attr(n, later[i].name, text ? QC_ATTR_STRING : QC_ATTR_INT, &a, err));
+        if (a == NULL) {
+            continue;
+        }
+        int by = later[i].typed_by;
+        bool plain = text ? strcmp((const char *)a->s.data, later[i].text) == 0
+                          : a->i == later[i].value || a->i == later[i].also;
+        if (!plain && (by == 0 || by >= n->n_inputs || n->inputs[by] < 0)) {
+            return refuse_value(n, a, err);
+        }
+        QD_TRY(qc_onnx_attrs_drop(up->graph->arena, n, later[i].name, err));
+    }
+    return QD_OK;
+}
+
 enum qd_code qc_onnx_upgrade_node(struct qc_onnx_upgrade *up, struct qc_node *node,
                                   struct qd_error *err)
 {
     for (size_t i = 0; i < QD_COUNT_OF(rules); i++) {
         if (rules[i].op == node->op && up->opset < rules[i].below) {
-            return rules[i].upgrade(up, node, err);
+            QD_TRY(rules[i].upgrade(up, node, err));
+            break;
         }
     }
-    return QD_OK;
+    return drop_later(up, node, err);
 }

@@ -1,5 +1,6 @@
-/* Nodes of opsets 7..17 brought to the form of opset 18: attributes that became inputs are
- * inputs, changed defaults are written out, Upsample is Resize. Private to quantcore/onnx. */
+/* Nodes of all opsets brought to the canonical form, that of opset 18: attributes that became
+ * inputs are inputs, changed defaults are written out, Upsample is Resize, and attributes that came
+ * later are gone. Private to quantcore/onnx. */
 #ifndef QC_ONNX_UPGRADE_H
 #define QC_ONNX_UPGRADE_H
 

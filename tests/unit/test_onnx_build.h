@@ -133,6 +133,14 @@ static QD_UNUSED void add_int(Onnx__NodeProto *n, const char *name, int64_t v)
     a->i = v;
 }
 
+static QD_UNUSED void add_string(Onnx__NodeProto *n, const char *name, const char *text)
+{
+    Onnx__AttributeProto *a = add_attr(n, name);
+    a->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING;
+    a->has_s = 1;
+    a->s = (ProtobufCBinaryData){strlen(text), (uint8_t *)text};
+}
+
 static QD_UNUSED void add_float(Onnx__NodeProto *n, const char *name, float v)
 {
     Onnx__AttributeProto *a = add_attr(n, name);

@@ -193,6 +193,50 @@ START_TEST(upgrade__dropout_7__ratio_is_an_input)
 }
 END_TEST
 
+/* What each attribute says that came after opset 18, or with it, and whether it changes anything. */
+static const struct {
+    const char *op, *spec, *attr, *text; /* text NULL: the integer */
+    int64_t value;
+    const char *refused; /* NULL: accepted, and gone */
+} later[] = {
+    {"Resize", "x - s > y", "antialias", NULL, 0, NULL},
+    {"Resize", "x - s > y", "antialias", NULL, 1, "Resize with antialias = 1"},
+    {"Resize", "x - s > y", "keep_aspect_ratio_policy", "stretch", 0, NULL},
+    {"Resize", "x - s > y", "keep_aspect_ratio_policy", "not_larger", 0,
+     "Resize with keep_aspect_ratio_policy = 'not_larger'"},
+    {"SpaceToDepth", "x > y", "mode", "DCR", 0, NULL},
+    {"SpaceToDepth", "x > y", "mode", "CRD", 0, "SpaceToDepth with mode = 'CRD'"},
+    {"QuantizeLinear", "x s > y", "output_dtype", NULL, 0, NULL},
+    {"QuantizeLinear", "x s > y", "output_dtype", NULL, 2, NULL}, /* UINT8 */
+    {"QuantizeLinear", "x s > y", "output_dtype", NULL, 3, "QuantizeLinear with output_dtype = 3"},
+    {"QuantizeLinear", "x s z > y", "output_dtype", NULL, 3, NULL}, /* the zero point decides */
+    {"QuantizeLinear", "x s > y", "precision", NULL, 1, NULL},      /* FLOAT */
+    {"QuantizeLinear", "x s > y", "precision", NULL, 10, "QuantizeLinear with precision = 10"},
+    {"DequantizeLinear", "x s > y", "output_dtype", NULL, 1, NULL},
+    {"DequantizeLinear", "x s > y", "output_dtype", NULL, 10,
+     "DequantizeLinear with output_dtype = 10 is not supported"},
+};
+
+START_TEST(upgrade__later_attribute__gone_or_refused_with_its_value)
+{
+    start(QC_OPSET_MAX);
+    add_initializer("s");
+    add_initializer("z");
+    Onnx__NodeProto *n = add_node("n", later[_i].op, later[_i].spec);
+    if (later[_i].text != NULL) {
+        add_string(n, later[_i].attr, later[_i].text);
+    } else {
+        add_int(n, later[_i].attr, later[_i].value);
+    }
+    if (later[_i].refused != NULL) {
+        expect(QD_UNSUPPORTED, later[_i].refused);
+        return;
+    }
+    expect_ok();
+    ck_assert_int_eq(g->nodes[0].n_attrs, 0);
+}
+END_TEST
+
 Suite *test_onnx_upgrade_suite(void)
 {
     Suite *s = suite_create("onnx_upgrade");
@@ -209,6 +253,8 @@ Suite *test_onnx_upgrade_suite(void)
     tcase_add_test(upgrade, upgrade__softmax_1__axis_written_and_flatten_marked);
     tcase_add_test(upgrade, upgrade__softmax_13__untouched);
     tcase_add_test(upgrade, upgrade__dropout_7__ratio_is_an_input);
+    tcase_add_loop_test(upgrade, upgrade__later_attribute__gone_or_refused_with_its_value, 0,
+                        (int)QD_COUNT_OF(later));
     suite_add_tcase(s, upgrade);
     return s;
 }
