@@ -125,7 +125,8 @@ static enum qd_code round_weights(struct qc_pipeline *p, struct qc_graph *g, str
         struct qc_value *v = &g->values[n->inputs[1]];
         struct qc_quantized_weights w = {.source = NULL};
         struct qc_tensor *rounded = NULL;
-        bool per_channel = n->op == QC_OP_CONV ? o->weights_per_channel : o->dense_per_channel;
+        bool per_channel =
+            qc_is_convolution(n) ? o->weights_per_channel : o->dense_per_channel;
         QD_TRY(qc_quantize_weights(v->constant, per_channel ? qc_weights_axis(n, v->constant) : -1,
                                    qc_weight_form(o->weights_asymmetric, o->weights_full_range),
                                    arena, &w, err));

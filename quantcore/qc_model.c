@@ -81,17 +81,23 @@ static enum qd_code io_info(const struct qc_graph *g, const struct qc_io *io, in
 /* Multiply-accumulates of one node: output elements times the inner length. */
 static int64_t node_macs(const struct qc_graph *g, const struct qc_node *n)
 {
-    if (n->op != QC_OP_CONV && n->op != QC_OP_GEMM && n->op != QC_OP_MATMUL) {
+    const bool transposed = n->op == QC_OP_CONV_TRANSPOSE;
+    if (n->op != QC_OP_CONV && n->op != QC_OP_GEMM && n->op != QC_OP_MATMUL && !transposed) {
         return 0;
     }
     const struct qc_shape *w = &g->values[n->inputs[1]].shape;
+    if (transposed) { /* every input pixel through all the weights of its group */
+        const struct qc_shape *x = &g->values[n->inputs[0]].shape;
+        int64_t pixels = (int64_t)qc_shape_elements(x) / (x->dim[1] > 0 ? x->dim[1] : 1);
+        return pixels * (int64_t)qc_shape_elements(w);
+    }
     int64_t outputs = (int64_t)qc_shape_elements(&g->values[n->outputs[0]].shape);
     if (n->op == QC_OP_CONV) {
         int64_t out_channels = w->rank > 0 && w->dim[0] > 0 ? w->dim[0] : 1;
         return outputs * ((int64_t)qc_shape_elements(w) / out_channels);
     }
-    bool transposed = n->op == QC_OP_GEMM && qc_node_int(n, "transB", 0) != 0;
-    int axis = transposed ? w->rank - 1 : w->rank - 2;
+    bool by_rows = n->op == QC_OP_GEMM && qc_node_int(n, "transB", 0) != 0;
+    int axis = by_rows ? w->rank - 1 : w->rank - 2;
     return axis >= 0 ? outputs * w->dim[axis] : outputs;
 }
 

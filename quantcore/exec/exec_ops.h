@@ -7,6 +7,8 @@
 /* exec_conv.c */
 qc_prepare_fn qc_prepare_conv;
 void qc_border_conv(const struct qc_graph *g, const struct qc_node *n, int ret_pad[4]);
+/* exec_conv_transpose.c */
+qc_prepare_fn qc_prepare_conv_transpose;
 /* exec_gemm.c */
 qc_prepare_fn qc_prepare_gemm, qc_prepare_matmul;
 /* exec_binary.c */

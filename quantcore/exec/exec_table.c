@@ -7,6 +7,7 @@
 
 const struct qc_exec_row qc_exec_rows[QC_OP_COUNT] = {
     ROW(CONV, QC_WANT_NHWC, qc_border_conv, qc_prepare_conv),
+    ROW(CONV_TRANSPOSE, QC_WANT_NHWC, NULL, qc_prepare_conv_transpose),
     ROW(GEMM, QC_WANT_PLAIN, NULL, qc_prepare_gemm),
     ROW(MATMUL, QC_WANT_PLAIN, NULL, qc_prepare_matmul),
     ROW(BATCH_NORMALIZATION, QC_WANT_NHWC, NULL, qc_prepare_batch_normalization),

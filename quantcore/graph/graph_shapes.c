@@ -336,6 +336,7 @@ static enum qd_code infer_dynamic_quantize(struct qc_infer *c)
 
 static qc_infer_fn *const infer_table[QC_OP_COUNT] = {
     [QC_OP_CONV] = qc_infer_conv,
+    [QC_OP_CONV_TRANSPOSE] = qc_infer_conv_transpose,
     [QC_OP_GEMM] = qc_infer_gemm,
     [QC_OP_MATMUL] = qc_infer_matmul,
     [QC_OP_BATCH_NORMALIZATION] = qc_infer_batch_norm,

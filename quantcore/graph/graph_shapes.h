@@ -31,7 +31,7 @@ QD_MUST_CHECK enum qd_code qc_infer_output(struct qc_infer *c, int i, enum qc_dt
 QD_MUST_CHECK enum qd_code qc_infer_axis(struct qc_infer *c, int64_t axis, int rank, int *ret);
 
 /* graph_shapes_conv.c: convolution, pools, matrix products, the integer units. */
-qc_infer_fn qc_infer_conv, qc_infer_pool, qc_infer_gemm, qc_infer_matmul, qc_infer_global_pool,
+qc_infer_fn qc_infer_conv, qc_infer_conv_transpose, qc_infer_pool, qc_infer_gemm, qc_infer_matmul, qc_infer_global_pool,
     qc_infer_batch_norm, qc_infer_q_conv, qc_infer_q_gemm, qc_infer_conv_integer,
     qc_infer_matmul_integer;
 /* graph_shapes_view.c: operators that move elements. */

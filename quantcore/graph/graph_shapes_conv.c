@@ -99,18 +99,22 @@ static enum qd_code check_conv_weights(struct qc_infer *c, const struct qc_value
                                        const struct qc_value *weights, struct window *w)
 {
     char text[192];
+    bool transposed = c->n->op == QC_OP_CONV_TRANSPOSE;
     qc_shape_format(&weights->shape, text, sizeof text);
     if (weights->shape.rank != x->shape.rank) {
         return qc_infer_fail(c, QD_INVALID, "weights '%s' %s do not have the rank %d of '%s'",
                              weights->name, text, x->shape.rank, x->name);
     }
-    int64_t group = qc_node_int(c->n, "group", 1);
-    if (group < 1 || weights->shape.dim[0] % group != 0 || x->shape.dim[1] % group != 0 ||
-        x->shape.dim[1] / group != weights->shape.dim[1]) {
+    int64_t group = qc_node_int(c->n, "group", 1), in = x->shape.dim[1];
+    int64_t first = weights->shape.dim[0], second = weights->shape.dim[1];
+    bool fits = group >= 1 && in % group == 0 &&
+                (transposed ? first == in && second <= MAX_GEOMETRY / group
+                            : first % group == 0 && in / group == second);
+    if (!fits) {
         return qc_infer_fail(c, QD_INVALID,
                              "weights '%s' %s do not fit %" PRId64 " channels in %" PRId64
                              " groups",
-                             weights->name, text, x->shape.dim[1], group);
+                             weights->name, text, in, group);
     }
     int64_t declared[MAX_SPATIAL];
     QD_TRY(read_ints(c, "kernel_shape", w->n, -1, 1, declared));
@@ -158,6 +162,73 @@ static enum qd_code infer_conv_of(struct qc_infer *c, int iw, int ib, enum qc_dt
 enum qd_code qc_infer_conv(struct qc_infer *c)
 {
     return infer_conv_of(c, 1, 2, QC_UNKNOWN);
+}
+
+/* ---- ConvTranspose: https://onnx.ai/onnx/operators/onnx__ConvTranspose.html ---- */
+
+/* output_shape may hold the spatial dims or all of them. */
+static enum qd_code asked_shape(struct qc_infer *c, const struct window *w, int64_t *ret,
+                                bool *ret_asked)
+{
+    const struct qc_attr *a = qc_node_attr(c->n, "output_shape");
+    *ret_asked = a != NULL && a->type == QC_ATTR_INTS && a->n > 0;
+    if (!*ret_asked) {
+        return QD_OK;
+    }
+    if (a->n != (size_t)w->n && a->n != (size_t)w->n + 2) {
+        return qc_infer_fail(c, QD_INVALID, "output_shape has %zu elements, expected %d", a->n,
+                             w->n);
+    }
+    for (int i = 0; i < w->n; i++) {
+        ret[i] = a->ints[a->n - (size_t)w->n + (size_t)i];
+        if (ret[i] < 1 || ret[i] > MAX_GEOMETRY) {
+            return qc_infer_fail(c, QD_INVALID,
+                                 "output_shape[%d] = %" PRId64 " is outside 1..%" PRId64, i,
+                                 ret[i], MAX_GEOMETRY);
+        }
+    }
+    return QD_OK;
+}
+
+static enum qd_code transposed_output(struct qc_infer *c, const struct window *w, int i,
+                                      int64_t in, int64_t added, int64_t *ret)
+{
+    int64_t extent = (w->kernel[i] - 1) * w->dilation[i] + 1;
+    if (in < 1 || in > MAX_GEOMETRY) {
+        return qc_infer_fail(c, QD_LIMIT_EXCEEDED, "input dim %" PRId64 " is outside 1..%" PRId64,
+                             in, MAX_GEOMETRY);
+    }
+    *ret = w->same ? in * w->stride[i]
+                   : (in - 1) * w->stride[i] + added + extent - w->pad[i] - w->pad[i + w->n];
+    if (*ret < 1) {
+        return qc_infer_fail(c, QD_INVALID,
+                             "pads %" PRId64 " and %" PRId64 " leave nothing of spatial dim %d",
+                             w->pad[i], w->pad[i + w->n], i);
+    }
+    return QD_OK;
+}
+
+enum qd_code qc_infer_conv_transpose(struct qc_infer *c)
+{
+    const struct qc_value *x = NULL, *weights = NULL;
+    struct window w = {.n = 0};
+    int64_t added[MAX_SPATIAL], asked[MAX_SPATIAL];
+    bool is_asked = false;
+    QD_TRY(qc_infer_input(c, 0, &x));
+    QD_TRY(qc_infer_input(c, 1, &weights));
+    QD_TRY(spatial_rank(c, x, &w.n));
+    QD_TRY(read_window(c, &w));
+    QD_TRY(read_ints(c, "output_padding", w.n, 0, 0, added));
+    QD_TRY(check_conv_weights(c, x, weights, &w));
+    QD_TRY(asked_shape(c, &w, asked, &is_asked));
+    struct qc_shape out = {.rank = x->shape.rank,
+                           .dim = {x->shape.dim[0], qc_node_channels(c->n, &weights->shape)}};
+    QD_TRY(check_bias(c, 2, out.dim[1]));
+    for (int i = 0; i < w.n; i++) {
+        QD_TRY(transposed_output(c, &w, i, x->shape.dim[2 + i], added[i], &out.dim[2 + i]));
+        out.dim[2 + i] = is_asked ? asked[i] : out.dim[2 + i];
+    }
+    return qc_infer_output(c, 0, x->dtype, &out, x->symbolic_dims & 1u);
 }
 
 static bool is_8_bit(const struct qc_value *v)

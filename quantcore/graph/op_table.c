@@ -32,3 +32,20 @@ int qc_node_passed(const struct qc_node *n)
     }
     return (flags & QC_IS_PARTS) != 0 ? n->n_outputs : 1;
 }
+
+int qc_node_weights_axis(const struct qc_node *n, int rank)
+{
+    if (n->op == QC_OP_GEMM) {
+        return qc_node_int(n, "transB", 0) != 0 ? 0 : 1;
+    }
+    if (n->op == QC_OP_CONV_TRANSPOSE) {
+        return 1;
+    }
+    return n->op == QC_OP_MATMUL ? rank - 1 : 0;
+}
+
+int64_t qc_node_channels(const struct qc_node *n, const struct qc_shape *weights)
+{
+    int64_t own = weights->dim[qc_node_weights_axis(n, weights->rank)];
+    return n->op == QC_OP_CONV_TRANSPOSE ? own * qc_node_int(n, "group", 1) : own;
+}

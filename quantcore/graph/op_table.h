@@ -20,6 +20,7 @@
  *        INTERNAL made by quantcore only, never imported */
 #define QC_OPS(X)                                                                        \
     X(CONV, "Conv", "", 1, 2, 3, 1, QC_IS_QUANT)                                         \
+    X(CONV_TRANSPOSE, "ConvTranspose", "", 1, 2, 3, 1, QC_IS_QUANT)                      \
     X(GEMM, "Gemm", "", 7, 2, 3, 1, QC_IS_QUANT)                                         \
     X(MATMUL, "MatMul", "", 1, 2, 2, 1, QC_IS_QUANT)                                     \
     X(BATCH_NORMALIZATION, "BatchNormalization", "", 7, 5, 5, 5, QC_IS_NOQ)              \
@@ -108,6 +109,13 @@ int qc_op_find(const char *type, const char *domain);
 /* How many outputs of the node, from the first on, hold elements of input 0: none unless it is
  * QC_IS_PASS. */
 int qc_node_passed(const struct qc_node *n);
+
+/* The axis of the output channels in weights of this rank of a Conv, Gemm, MatMul or ConvTranspose:
+ * 0; 0 with transB, else 1; the last; 1, those of one group, channel g * M + m of group g. */
+int qc_node_weights_axis(const struct qc_node *n, int rank);
+/* Number of output channels of such a node: the dim of that axis, of a ConvTranspose that of one
+ * group times the groups. */
+int64_t qc_node_channels(const struct qc_node *n, const struct qc_shape *weights);
 
 /* graph_shapes.c: dtype, shape and symbolic dims of the outputs of node i from its inputs
  * (constants of inputs such as Reshape's shape are used). QD_INVALID / QD_UNSUPPORTED name the

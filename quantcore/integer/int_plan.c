@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "quantcore/exec/exec.h"
 #include "quantcore/integer/int_match.h"
 #include "quantcore/integer/int_shift.h"
 #include "quantcore/integer/int_table.h"
@@ -335,6 +336,34 @@ static bool is_planned(const struct qc_node *n)
            n->op == QC_OP_DEQUANTIZE_LINEAR || (qc_op_rows[n->op].flags & QC_IS_INTERNAL) != 0;
 }
 
+static bool is_constant(const struct qc_graph *g, int value)
+{
+    return value < 0 || (g->values[value].constant != NULL && g->values[value].producer < 0);
+}
+
+/* What f32 islands read of quantized constants (weights of a ConvTranspose) is dequantized here,
+ * not at every run. */
+static enum qd_code fold_constants(struct qc_graph *g, struct qd_error *err)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        struct qc_node *n = &g->nodes[i];
+        const struct qc_tensor *out = NULL;
+        bool folds = n->op == QC_OP_DEQUANTIZE_LINEAR && n->n_outputs == 1 &&
+                     !qc_graph_is_output(g, n->outputs[0]);
+        for (int k = 0; k < n->n_inputs; k++) {
+            folds = folds && is_constant(g, n->inputs[k]);
+        }
+        if (!folds) {
+            continue;
+        }
+        QD_TRY(qc_exec_eval_node(g, i, g->arena, &out, err));
+        g->values[n->outputs[0]].constant = out;
+        g->values[n->outputs[0]].producer = -1;
+        n->n_outputs = 0;
+    }
+    return qc_graph_sweep(g, err);
+}
+
 enum qd_code qc_int_plan(struct qc_graph *g, struct qc_int_counts *ret, struct qd_error *err)
 {
     struct qc_int_counts counts = {0, 0};
@@ -350,6 +379,7 @@ enum qd_code qc_int_plan(struct qc_graph *g, struct qc_int_counts *ret, struct q
         counts.n_f32_islands += done ? 0 : 1;
     }
     QD_TRY(qc_graph_sweep(g, err));
+    QD_TRY(fold_constants(g, err));
     *ret = counts;
     return QD_OK;
 }

@@ -6,14 +6,14 @@
 #include "quantcore/graph/op_table.h"
 #include "quantcore/passes/pass_edit.h"
 
-/* One BatchNormalization and the Conv or Gemm in front of it. */
+/* One BatchNormalization and the Conv, ConvTranspose or Gemm in front of it. */
 struct fold {
     const struct qc_edit *edit;
     struct qc_node *linear, *bn;
     const struct qc_tensor *weights, *bias; /* bias NULL when absent */
     const struct qc_tensor *param[5];       /* gamma, beta, mean, var at 1..4 */
     int axis;                               /* of the output channel in weights */
-    int64_t channels;
+    int64_t channels, groups;               /* groups: along axis 0 of a ConvTranspose, else 1 */
     double weight_scale, bias_scale; /* alpha and beta of Gemm */
 };
 
@@ -30,18 +30,20 @@ static bool match(struct fold *f, struct qc_node *bn)
     f->bn = bn;
     f->linear = qc_edit_sole_producer(f->edit, bn, 0);
     if (f->linear == NULL || f->linear->clamp.present ||
-        (f->linear->op != QC_OP_CONV && f->linear->op != QC_OP_GEMM)) {
+        (f->linear->op != QC_OP_CONV && f->linear->op != QC_OP_GEMM &&
+         f->linear->op != QC_OP_CONV_TRANSPOSE)) {
         return false;
     }
-    bool gemm = f->linear->op == QC_OP_GEMM;
+    bool gemm = f->linear->op == QC_OP_GEMM, transposed = f->linear->op == QC_OP_CONV_TRANSPOSE;
     f->weights = qc_edit_initializer(g, f->linear, 1);
     f->bias = qc_edit_initializer(g, f->linear, 2);
     bool has_bias = f->linear->n_inputs > 2 && f->linear->inputs[2] >= 0;
     if (f->weights == NULL || f->weights->shape.rank < 2 || (has_bias && f->bias == NULL)) {
         return false;
     }
-    f->axis = gemm && !qc_node_int(f->linear, "transB", 0) ? 1 : 0;
-    f->channels = f->weights->shape.dim[f->axis];
+    f->axis = qc_node_weights_axis(f->linear, f->weights->shape.rank);
+    f->channels = qc_node_channels(f->linear, &f->weights->shape);
+    f->groups = transposed ? qc_node_int(f->linear, "group", 1) : 1;
     f->weight_scale = gemm ? (double)qc_node_float(f->linear, "alpha", 1.0f) : 1.0;
     f->bias_scale = gemm ? (double)qc_node_float(f->linear, "beta", 1.0f) : 1.0;
     for (int i = 1; i < 5; i++) {
@@ -95,6 +97,15 @@ static enum qd_code new_weights(const struct fold *f, struct qc_tensor **ret, st
                : qc_tensor_new(arena, QC_F32, &f->weights->shape, ret, err);
 }
 
+/* The output channel of weight i; inner: weights behind the channel's axis. */
+static int64_t channel_of(const struct fold *f, size_t i, size_t inner)
+{
+    int64_t own = f->weights->shape.dim[f->axis];
+    int64_t row = (int64_t)(i / inner), channel = row % own;
+    return f->groups > 1 ? row / own / (f->weights->shape.dim[0] / f->groups) * own + channel
+                         : channel;
+}
+
 static enum qd_code fold_weights(const struct fold *f, const double *gain, struct qd_error *err)
 {
     struct qc_tensor *t;
@@ -106,7 +117,7 @@ static enum qd_code fold_weights(const struct fold *f, const double *gain, struc
         inner *= (size_t)t->shape.dim[i];
     }
     for (size_t i = 0; i < count; i++) {
-        int64_t c = (int64_t)(i / inner) % f->channels;
+        int64_t c = channel_of(f, i, inner);
         out[i] = (float)((double)in[i] * gain[c] * f->weight_scale);
         if (!isfinite(out[i])) {
             return not_finite(f, "weight", c, err);

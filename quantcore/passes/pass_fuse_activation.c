@@ -37,8 +37,8 @@ static bool read_clamp(const struct qc_graph *g, const struct qc_node *n, struct
 
 static bool takes_clamp(const struct qc_graph *g, const struct qc_node *n)
 {
-    return (n->op == QC_OP_CONV || n->op == QC_OP_GEMM || n->op == QC_OP_MATMUL ||
-            n->op == QC_OP_ADD || n->op == QC_OP_MUL) &&
+    return (n->op == QC_OP_CONV || n->op == QC_OP_CONV_TRANSPOSE || n->op == QC_OP_GEMM ||
+            n->op == QC_OP_MATMUL || n->op == QC_OP_ADD || n->op == QC_OP_MUL) &&
            g->values[n->outputs[0]].dtype == QC_F32;
 }
 

@@ -30,10 +30,10 @@ static bool output_channels(const struct qc_graph *g, const struct qc_node *n, i
     const struct qc_shape *w = &weights->shape;
     *ret_behind = 0;
     *ret_rank = 2;
-    if (n->op == QC_OP_CONV && w->rank >= 3) {
+    if ((n->op == QC_OP_CONV || n->op == QC_OP_CONV_TRANSPOSE) && w->rank >= 3) {
         *ret_behind = w->rank - 2;
         *ret_rank = w->rank;
-        *ret_channels = w->dim[0];
+        *ret_channels = qc_node_channels(n, w);
         return true;
     }
     if (n->op == QC_OP_GEMM && w->rank == 2) {

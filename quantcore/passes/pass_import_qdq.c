@@ -254,17 +254,16 @@ static enum qd_code rescale_constants(struct qc_graph *g, struct qc_import *impo
     for (int i = 0; i < g->n_nodes; i++) {
         const struct qc_node *n = &g->nodes[i];
         int v = n->n_inputs > 1 ? n->inputs[1] : -1;
-        if ((n->op != QC_OP_CONV && n->op != QC_OP_GEMM) || v < 0 ||
-            v >= import->n_constant_values || import->constant[v].real == NULL) {
+        bool folds = n->op == QC_OP_CONV || n->op == QC_OP_GEMM || n->op == QC_OP_CONV_TRANSPOSE;
+        if (!folds || v < 0 || v >= import->n_constant_values ||
+            import->constant[v].real == NULL) {
             continue;
         }
         struct qc_imported_constant *c = &import->constant[v];
         const struct qc_tensor *w = g->values[v].constant;
-        bool gemm = n->op == QC_OP_GEMM;
         if (w != NULL && w != c->real && w->dtype == QC_F32 &&
             qc_shape_equal(&w->shape, &g->values[c->code].shape) && w->shape.rank > 1) {
-            int axis = gemm && qc_node_int(n, "transB", 0) == 0 ? 1 : 0;
-            QD_TRY(rescale(g, c, v, axis, err));
+            QD_TRY(rescale(g, c, v, qc_node_weights_axis(n, w->shape.rank), err));
         }
     }
     return QD_OK;
@@ -390,8 +389,9 @@ static bool take_output_name(struct strip *s, int x, int output)
  * what the network computes. x_read is the tensor that QuantizeLinear reads. */
 static void keep_saturation(struct strip *s, int x_read, const struct qc_qparams *pair)
 {
-    static const int ops[] = {QC_OP_CONV, QC_OP_GEMM, QC_OP_MATMUL, QC_OP_ADD,
-                              QC_OP_SUB,  QC_OP_MUL,  QC_OP_DIV,    QC_OP_BATCH_NORMALIZATION};
+    static const int ops[] = {QC_OP_CONV, QC_OP_CONV_TRANSPOSE, QC_OP_GEMM, QC_OP_MATMUL,
+                              QC_OP_ADD,  QC_OP_SUB,            QC_OP_MUL,  QC_OP_DIV,
+                              QC_OP_BATCH_NORMALIZATION};
     int producer = s->g->values[x_read].producer;
     if (producer < 0 || s->uses[x_read] != 1 || s->is_output[x_read]) {
         return; /* others read what is not saturated */

@@ -26,6 +26,38 @@ static void correct_conv(const struct qc_quantized_weights *w, size_t groups, co
     }
 }
 
+/* W is [C][O / groups][taps]; input channel c goes into the output channels of its group. Every tap
+ * of every input pixel reaches one output pixel, and of those there are `stride` as many (what the
+ * border takes away is left out): the mean error of an output is that part of the taps' sum. */
+static void correct_transposed(const struct qc_quantized_weights *w, size_t groups, double stride,
+                               const double *mean, double *bias)
+{
+    size_t n_in = (size_t)w->source->shape.dim[0];
+    size_t per_group = (size_t)w->source->shape.dim[1];
+    size_t taps = qc_weights_inner(w->source, 1);
+    for (size_t c = 0; c < n_in; c++) {
+        size_t first = c / (n_in / groups) * per_group;
+        for (size_t o = 0; o < per_group; o++) {
+            double error = 0;
+            for (size_t t = 0; t < taps; t++) {
+                error += weight_error(w, (c * per_group + o) * taps + t);
+            }
+            bias[first + o] -= error * mean[c] / stride;
+        }
+    }
+}
+
+static double stride_of(const struct qc_node *node)
+{
+    int64_t strides[QC_MAX_RANK];
+    double product = 1;
+    int n = qc_node_ints(node, "strides", strides, QC_MAX_RANK);
+    for (int i = 0; i < n; i++) {
+        product *= (double)strides[i];
+    }
+    return product;
+}
+
 static void correct_product(const struct qc_quantized_weights *w, bool outputs_first, size_t n_out,
                             size_t n_in, const double *mean, double *bias)
 {
@@ -47,7 +79,8 @@ enum qd_code qc_bias_correct(const struct qc_node *node, const struct qc_quantiz
     size_t groups = 1;
     size_t n_in;
     bool outputs_first = qc_weights_axis(node, w->source) == 0;
-    if (node->op == QC_OP_CONV) {
+    bool transposed = node->op == QC_OP_CONV_TRANSPOSE;
+    if (node->op == QC_OP_CONV || transposed) {
         int64_t g = qc_node_int(node, "group", 1);
         if (g < 1 || shape->rank < 3 || shape->dim[0] % g != 0) {
             return qd_fail_on(err, QD_INVALID, node->name,
@@ -55,7 +88,7 @@ enum qd_code qc_bias_correct(const struct qc_node *node, const struct qc_quantiz
                               (long long)g);
         }
         groups = (size_t)g;
-        n_in = groups * (size_t)shape->dim[1];
+        n_in = transposed ? (size_t)shape->dim[0] : groups * (size_t)shape->dim[1];
     } else {
         n_in = shape->rank == 2 ? (size_t)shape->dim[outputs_first ? 1 : 0] : 0;
     }
@@ -66,6 +99,8 @@ enum qd_code qc_bias_correct(const struct qc_node *node, const struct qc_quantiz
     }
     if (node->op == QC_OP_CONV) {
         correct_conv(w, groups, mean, bias);
+    } else if (transposed) {
+        correct_transposed(w, groups, stride_of(node), mean, bias);
     } else {
         size_t n_out = (size_t)shape->dim[outputs_first ? 0 : 1];
         correct_product(w, outputs_first, n_out, n_in, mean, bias);

@@ -7,7 +7,7 @@
 
 struct qc_quantized_bias {
     struct qc_tensor *q; /* s32 [n] */
-    int n_scales;        /* 1 or n, as the weights */
+    int n_scales;        /* 1, or n where the weights have channels */
     float *scale;
 };
 

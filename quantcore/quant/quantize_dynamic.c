@@ -47,6 +47,9 @@ static const char *obstacle(const struct qc_rewrite *r, int i)
     if (reason != NULL) {
         return reason;
     }
+    if (n->op == QC_OP_CONV_TRANSPOSE) {
+        return "automatic: ConvTranspose has no form on integers in ONNX";
+    }
     const struct qc_value *x = &r->old->values[n->inputs[0]];
     if (x->dtype != QC_F32 || x->constant != NULL || !x->shape_known) {
         return "automatic: the input is not f32 data";

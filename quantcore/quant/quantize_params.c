@@ -74,7 +74,7 @@ enum qd_code qc_builder_convert(struct qc_builder *b, int op, const char *node_n
 
 static size_t count_outputs(const struct qc_node *n, const struct qc_tensor *w)
 {
-    return (size_t)w->shape.dim[qc_weights_axis(n, w)];
+    return (size_t)qc_node_channels(n, &w->shape);
 }
 
 /* The f32 bias, one value an output channel; zeros when the node has none. */
@@ -247,7 +247,7 @@ static bool bias_scale_fits(const struct qc_builder *b, const struct qc_imported
         return false;
     }
     for (size_t i = 0; i < n_out; i++) {
-        double want = (double)s_x * (double)w->scale[w->n_scales == 1 ? 0 : i];
+        double want = (double)s_x * (double)w->scale[i % (size_t)w->n_scales];
         double have = qc_tensor_f64(scale, n_scales == 1 ? 0 : i);
         if (!(fabs(have - want) <= 1e-5 * want)) {
             return false;
@@ -328,7 +328,8 @@ enum qd_code qc_builder_add_parameters(struct qc_builder *b, int i, int *ret_wei
         return restore(b, imported(b, n, 1), base, ret_weights, err);
     }
     if (c == NULL) {
-        bool per_channel = n->op == QC_OP_CONV ? o->weights_per_channel : o->dense_per_channel;
+        bool per_channel =
+            qc_is_convolution(n) ? o->weights_per_channel : o->dense_per_channel;
         QD_TRY(qc_quantize_weights(source, per_channel ? qc_weights_axis(n, source) : -1,
                                    qc_weight_form(o->weights_asymmetric, o->weights_full_range),
                                    b->arena, w, err));

@@ -7,7 +7,12 @@
 
 bool qc_is_product(const struct qc_node *node)
 {
-    return node->op == QC_OP_CONV || node->op == QC_OP_GEMM || node->op == QC_OP_MATMUL;
+    return qc_is_convolution(node) || node->op == QC_OP_GEMM || node->op == QC_OP_MATMUL;
+}
+
+bool qc_is_convolution(const struct qc_node *node)
+{
+    return node->op == QC_OP_CONV || node->op == QC_OP_CONV_TRANSPOSE;
 }
 
 bool qc_plan_is_imported(const struct qc_quantize_plan *plan, int value)
@@ -53,8 +58,8 @@ static const char *check_product(const struct qc_graph *g, const struct qc_node 
     if (w == NULL || w->dtype != QC_F32 || qc_shape_elements(&w->shape) == 0) {
         return "the weights are no f32 constant";
     }
-    if (n->op == QC_OP_CONV) {
-        return check_bias(g, n, (size_t)w->shape.dim[0]);
+    if (qc_is_convolution(n)) {
+        return check_bias(g, n, (size_t)qc_node_channels(n, &w->shape));
     }
     if (w->shape.rank != 2) {
         return "the weights are no matrix";
@@ -349,7 +354,7 @@ void qc_plan_observe_means(struct qc_quantize_plan *plan, const struct qc_import
     const struct qc_graph *g = plan->graph;
     for (int i = 0; i < g->n_nodes; i++) {
         const struct qc_node *n = &g->nodes[i];
-        bool has_bias = n->op == QC_OP_CONV || n->op == QC_OP_GEMM;
+        bool has_bias = qc_is_convolution(n) || n->op == QC_OP_GEMM;
         if (plan->integer[i] && (has_bias || qc_matmul_addend(g, import, n) >= 0)) {
             int x = n->inputs[0];
             plan->observe[x] = true;

@@ -3,6 +3,8 @@
  *
  * Nodes. An operator runs on integers when it has an integer form (QC_IS_QUANT), is not excluded,
  * and fits it: Conv, Gemm and MatMul with constant weights, Add, Mul and Concat of data tensors.
+ * So does ConvTranspose, which runtimes with 8-bit products run on integers; ONNX Runtime and this
+ * engine compute it in f32, from the dequantized input and weights.
  * Operators that move elements (QC_IS_PASS) follow their tensors, and so do functions that runtimes
  * have in f32 only (QC_IS_TABLE): where both of their tensors are quantized for the sake of others
  * they are integer too. The rest stays f32, with the reason in words. Behind the last Conv, Gemm
@@ -78,7 +80,9 @@ void qc_plan_observe_means(struct qc_quantize_plan *plan, const struct qc_import
 /* Is the value's pair the model's own. */
 bool qc_plan_is_imported(const struct qc_quantize_plan *plan, int value);
 
-/* Conv, Gemm or MatMul. */
+/* Conv, ConvTranspose, Gemm or MatMul. */
 bool qc_is_product(const struct qc_node *node);
+/* Conv or ConvTranspose. */
+bool qc_is_convolution(const struct qc_node *node);
 
 #endif

@@ -54,7 +54,7 @@ const char *qc_rewrite_obstacle(const struct qc_rewrite *r, int i)
         return r->reason[i];
     }
     if (!qc_is_product(n)) {
-        return "automatic: neither Conv, Gemm nor MatMul";
+        return "automatic: neither Conv, ConvTranspose, Gemm nor MatMul";
     }
     const struct qc_value *w = &r->old->values[n->inputs[1]];
     if (w->constant == NULL || w->producer >= 0 || w->symbolic_elements != 0 ||
@@ -129,7 +129,7 @@ enum qd_code qc_rewrite_quantize(struct qc_rewrite *r, int i, float factor, stru
     if (factor == 1.0f && take_imported(r, n, w)) {
         return QD_OK;
     }
-    bool per_channel = n->op == QC_OP_CONV ? o->weights_per_channel : o->dense_per_channel;
+    bool per_channel = qc_is_convolution(n) ? o->weights_per_channel : o->dense_per_channel;
     QD_TRY(scaled(r, qc_node_constant(r->old, n, 1), factor, &source, err));
     enum qd_code code = qc_quantize_weights(
         source, per_channel ? qc_weights_axis(n, source) : -1,
@@ -175,8 +175,8 @@ enum qd_code qc_rewrite_correct(const struct qc_rewrite *r, int i, const struct 
     const double *mean =
         r->options.channel_mean != NULL ? r->options.channel_mean[n->inputs[0]] : NULL;
     bool plain =
-        n->op == QC_OP_CONV || (n->op == QC_OP_GEMM && qc_node_float(n, "alpha", 1.0f) == 1.0f &&
-                                qc_node_float(n, "beta", 1.0f) == 1.0f);
+        qc_is_convolution(n) || (n->op == QC_OP_GEMM && qc_node_float(n, "alpha", 1.0f) == 1.0f &&
+                                 qc_node_float(n, "beta", 1.0f) == 1.0f);
     *ret = NULL;
     if (mean == NULL || w == NULL || w->imported) {
         return QD_OK;
@@ -188,7 +188,7 @@ enum qd_code qc_rewrite_correct(const struct qc_rewrite *r, int i, const struct 
         return QD_OK;
     }
     struct qc_shape shape = {.rank = 1,
-                             .dim = {w->source->shape.dim[qc_weights_axis(n, w->source)]}};
+                             .dim = {qc_node_channels(n, &w->source->shape)}};
     size_t n_out = (size_t)shape.dim[0];
     const struct qc_tensor *given = qc_node_constant(r->old, n, 2);
     struct qc_tensor *t = NULL;

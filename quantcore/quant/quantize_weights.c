@@ -6,10 +6,7 @@
 
 int qc_weights_axis(const struct qc_node *node, const struct qc_tensor *weights)
 {
-    if (node->op == QC_OP_GEMM) {
-        return qc_node_int(node, "transB", 0) != 0 ? 0 : 1;
-    }
-    return node->op == QC_OP_MATMUL ? weights->shape.rank - 1 : 0;
+    return qc_node_weights_axis(node, weights->shape.rank);
 }
 
 size_t qc_weights_inner(const struct qc_tensor *weights, int axis)

@@ -30,8 +30,8 @@ struct qc_quantized_weights {
     bool imported;       /* codes and scales are the model's own: never changed */
 };
 
-/* The axis of the output channels in the weights of a Conv, Gemm or MatMul: 0; 0 with transB,
- * else 1; the last. */
+/* The axis of the output channels, as qc_node_weights_axis. (A ConvTranspose with groups has
+ * fewer scales than channels: channel c has scale c % n_scales.) */
 int qc_weights_axis(const struct qc_node *node, const struct qc_tensor *weights);
 /* Index of the output channel that element i of the weights belongs to. */
 static inline size_t qc_weights_channel(size_t i, size_t inner, size_t n_channels)

@@ -75,7 +75,25 @@ def split_shuffle():
     return b.model(y, b.node("MaxPool", left, kernel_shape=[2, 2]))
 
 
-NETWORKS = {"split_shuffle": (split_shuffle, (8, 16, 16))}
+def decoder():
+    """Down and up again: ConvTranspose with a BatchNormalization, in groups, a channel each, last."""
+    b = Builder((6, 16, 16), 13)
+    x = b.node("Relu", b.conv("x", 6, 16, strides=[2, 2]))
+    down = b.node("Relu", b.conv(x, 16, 32, strides=[2, 2]))
+    x = b.node("ConvTranspose", down, b.weights(32, 16, 3, 3, fan=72), strides=[2, 2],
+               pads=[1, 1, 1, 1], output_padding=[1, 1])
+    x = b.node("BatchNormalization", x, b.vector(16, 1), b.vector(16), b.vector(16),
+               b.constant(b.random.uniform(0.5, 1.5, 16).astype(np.float32)))
+    x = b.node("Relu", x)
+    x = b.node("ConvTranspose", x, b.weights(16, 6, 2, 2, fan=8), b.vector(12), strides=[2, 2],
+               group=2)
+    x = b.conv(b.node("Relu", x), 12, 8)
+    x = b.node("ConvTranspose", x, b.weights(8, 1, 4, 4, fan=4), b.vector(8), strides=[2, 2],
+               auto_pad="SAME_UPPER", group=8)
+    return b.model(b.node("ConvTranspose", x, b.weights(8, 3, 3, 3, fan=72), b.vector(3)))
+
+
+NETWORKS = {"split_shuffle": (split_shuffle, (8, 16, 16)), "decoder": (decoder, (6, 16, 16))}
 
 
 def write(name, path):

@@ -289,6 +289,27 @@ START_TEST(bn_fold__conv__weights_and_new_bias)
 }
 END_TEST
 
+/* Two groups of 2 to 3 channels: weights [4,3,1,2], channel g * 3 + m. The Add before it becomes the
+ * bias, the Relu behind it the clamp. */
+START_TEST(passes_run__conv_transpose_add_bn_relu__one_node)
+{
+    int x = tg_input(&t, "x", 4, -1, 4, 5, 6);
+    int y = tg_node(&t, "c", QC_OP_CONV_TRANSPOSE, 2, x, tg_floats(&t, "w", 1, 1, 4, 4, 3, 1, 2));
+    tg_attr_int(&t, "group", 2);
+    y = tg_node(&t, "add", QC_OP_ADD, 2, y, tg_floats(&t, "b", 7, 0, 4, 1, 6, 1, 1));
+    tg_output(&t, tg_node(&t, "r", QC_OP_RELU, 1, norm_of(y, 6)));
+    expect_ok(qc_passes_run(t.g, &t.err));
+    tg_expect(&t, "c ConvTranspose(x[1*,4,5,6]f32, w, c_bias) -> r_y[1*,6,5,7]f32 clamp[0,inf] "
+                  "{group=2}\n");
+    for (int i = 0; i < 4 * 3 * 2; i++) {
+        int c = i / 12 * 3 + i / 2 % 3;
+        double gain = (1.0 + c) / sqrt(0.25 + c + (double)1e-5f);
+        ck_assert_float_eq(floats_of("w")[i], (float)((1.0 + i) * gain));
+        ck_assert_float_eq(floats_of("c_bias")[c], (float)(0.5 + gain * (7 - 0.5 * c)));
+    }
+}
+END_TEST
+
 START_TEST(bn_fold__gemm_alpha_beta__scaled_in)
 {
     int x = tg_input(&t, "x", 2, -1, 3);
@@ -469,6 +490,7 @@ Suite *test_passes_suite(void)
     tcase_add_test(c, simplify__zero_pad_of_axes__stays);
     tcase_add_test(c, simplify__evaluator_refuses__node_stays_or_error_passes);
     tcase_add_test(c, bn_fold__conv__weights_and_new_bias);
+    tcase_add_test(c, passes_run__conv_transpose_add_bn_relu__one_node);
     tcase_add_test(c, bn_fold__gemm_alpha_beta__scaled_in);
     tcase_add_test(c, bn_fold__shared_weights__copied_not_overwritten);
     tcase_add_test(c, bn_fold__second_use_or_lone__stays);

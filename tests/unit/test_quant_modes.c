@@ -425,7 +425,7 @@ START_TEST(modes__excluded_and_unfit_nodes__stay_with_their_reason)
         ck_assert_int_eq(r->n_quantized, 3);
         ck_assert_str_eq(r->reason[0], "excluded by name 'conv'");
         ck_assert_str_eq(r->reason[1], "");
-        ck_assert_str_eq(r->reason[2], "automatic: neither Conv, Gemm nor MatMul");
+        ck_assert_str_eq(r->reason[2], "automatic: neither Conv, ConvTranspose, Gemm nor MatMul");
         ck_assert_ptr_null(r->weights[0]);
         ck_assert_int_lt(qc_graph_find_value(r->graph, "w1_quantized"), 0);
     }
