@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "quantcore/qc_pipeline.h"
+#include "quantcore/quant/saturating_pairs.h"
 
 #define MOST_ENTROPY    0.97 /* squeezenet: 0.999 given 0..1 for -123..151, 0.2 given the right */
 #define LEAST_CLASSES   10
@@ -126,6 +127,8 @@ static void weights_row(struct qc_layer_row *row, const struct qc_graph *g,
     row->n_dead_channels = w->n_dead;
     row->n_raised_scales = w->n_raised;
     row->f32_bias = w->f32_bias;
+    row->n_saturating_pairs =
+        strcmp(row->precision, "int8") == 0 ? qc_saturating_pairs(n, w) : 0;
     row->n_channels = w->source->shape.dim[qc_weights_axis(n, w->source)];
     row->n_groups = n->op == QC_OP_CONV ? qc_node_int(n, "group", 1) : 1;
 }

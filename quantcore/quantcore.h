@@ -167,6 +167,8 @@ struct qc_layer_row {
     const int32_t *weight_zero_points; /* as many; NULL: all are 0 */
     int n_dead_channels;          /* output channels with next to no weights: scale raised */
     int n_raised_scales;          /* weight scales raised so that the bias fits 32 bits */
+    int64_t n_saturating_pairs;   /* neighbouring weights whose products leave 16 bits on CPUs
+                                     that add them there: quant/saturating_pairs.h */
     bool f32_bias;                /* the bias does not fit the model's own weight scales */
     int64_t n_channels, n_groups; /* output channels; groups of a Conv, else 1 */
 };

@@ -14,7 +14,7 @@ static json_t *number(double x)
 
 static json_t *layer_row(const struct qc_layer_row *r)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:i, s:i, s:b}",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:i, s:i, s:I, s:b}",
                      "node",
                      r->node, "op_type", r->op_type, "output", r->output, "precision",
                      r->precision, "reason", r->reason, "local_sqnr_db", number(r->local_sqnr_db),
@@ -22,7 +22,8 @@ static json_t *layer_row(const struct qc_layer_row *r)
                      number(r->cosine), "max_error", number(r->max_error), "saturated_share",
                      number(r->saturated_share), "weight_sqnr_db", number(r->weight_sqnr_db),
                      "n_weights", (json_int_t)r->n_weights, "dead_channels", r->n_dead_channels,
-                     "raised_scales", r->n_raised_scales, "f32_bias", r->f32_bias);
+                     "raised_scales", r->n_raised_scales, "saturating_pairs",
+                     (json_int_t)r->n_saturating_pairs, "f32_bias", r->f32_bias);
 }
 
 static json_t *output_row(const struct qc_output_row *r)

@@ -48,7 +48,8 @@ static struct qc_layer_row layers[] = {
      .saturated_share = 0.0,
      .weight_sqnr_db = 45.0,
      .n_weights = 54,
-     .n_dead_channels = 2},
+     .n_dead_channels = 2,
+     .n_saturating_pairs = 7},
     {.node = "c2",
      .op_type = "Gemm",
      .output = "b\xc3\xa9",
@@ -158,6 +159,7 @@ START_TEST(worker_report_json__every_number__where_clients_look)
     ck_assert_str_eq(TEXT("warnings/0"), "something \"odd\"\\");
     ck_assert_str_eq(TEXT("layers/1/output"), "b\xc3\xa9");
     ck_assert_int_eq(INT("layers/0/dead_channels"), 2);
+    ck_assert_int_eq(INT("layers/0/saturating_pairs"), 7);
     ck_assert(json_is_true(at(json, "layers/1/f32_bias")));
     ck_assert_str_eq(TEXT("layers/2/reason"), "no integer kernel");
     json_decref(json);
