@@ -273,8 +273,12 @@ static void estimate(const struct qc_pipeline *p, struct qc_check *check)
         if (g->values[v].constant != NULL && qc_graph_count_uses(g, v) > 0) {
             check->shared_bytes += 2 * qc_shape_elements(&g->values[v].shape) * sizeof(float);
         } else if (p->plan->observe[v]) {
-            check->thread_bytes += QC_FINE_BINS * sizeof(uint64_t);
-            check->shared_bytes += QC_VALUES_MAX * sizeof(struct qc_value_count);
+            /* All values may be kept where a sample has few. */
+            bool few = qc_shape_elements(&g->values[v].shape) < QC_VALUES_ALL;
+            check->thread_bytes += few ? QC_VALUES_ALL * sizeof(float)
+                                       : QC_FINE_BINS * sizeof(uint64_t);
+            check->shared_bytes += (few ? QC_VALUES_ALL : QC_VALUES_MAX) *
+                                   sizeof(struct qc_value_count);
         }
     }
     check->thread_bytes += qc_exec_buffer_size(p->exec);

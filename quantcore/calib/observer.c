@@ -4,6 +4,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "quantcore/calib/counting.h"
+#include "quantcore/calib/view_runs.h"
+
 /* What one thread has seen of one tensor. */
 struct partial {
     double min, max;
@@ -11,10 +14,6 @@ struct partial {
     struct qd_exact sum, squares;
     struct qc_channel_statistics *channels; /* n_channels */
     struct qc_tail smallest, largest;       /* unused when k is 1: min and max tell */
-    /* Of pass 2. The values are counted one by one until they are too many; only then do the
-     * counts of bins begin, in the same memory. */
-    struct qc_value_table table;
-    uint64_t *counts;
 };
 
 struct observed {
@@ -25,6 +24,7 @@ struct observed {
     bool has_smallest, has_largest;
     bool *bad;                /* a slot each: the sample has a NaN or an infinity */
     struct partial *partials; /* a thread each */
+    struct qc_counting *counting; /* of pass 2 */
 };
 
 struct qc_observer {
@@ -160,34 +160,6 @@ enum qd_code qc_observer_new(const struct qc_observed *tensors, int n,
     return QD_OK;
 }
 
-/* ---- reading a view ----------------------------------------------------------------------- */
-
-typedef void run_fn(void *ctx, const float *x, size_t n);
-
-/* Contiguous runs of a view's interior. */
-static void for_each_run(const struct qc_view *view, run_fn *fn, void *ctx)
-{
-    const float *data = view->data;
-    if (view->layout == QC_PLAIN) {
-        fn(ctx, data, qc_shape_elements(&view->shape));
-        return;
-    }
-    const int64_t *dim = view->shape.dim;
-    bool dense = view->pixel_stride == dim[1];
-    for (int64_t n = 0; n < dim[0]; n++) {
-        for (int64_t h = 0; h < dim[2]; h++) {
-            const float *row = data + n * view->image_stride + h * view->row_stride;
-            if (dense) {
-                fn(ctx, row, (size_t)(dim[3] * dim[1]));
-                continue;
-            }
-            for (int64_t w = 0; w < dim[3]; w++) {
-                fn(ctx, row + w * view->pixel_stride, (size_t)dim[1]);
-            }
-        }
-    }
-}
-
 static struct qc_channel_sums from_channel(const struct qc_channel_sums *m, size_t c)
 {
     return (struct qc_channel_sums){m->sum + c, m->squares + c, m->n_nonzero + c, m->min + c,
@@ -318,10 +290,10 @@ void qc_observer_pass1(struct qc_observer *o, int tensor, int thread, int slot,
         return; /* end_batch reports it; a NaN would ruin the order of the tails */
     }
     if (t->has_smallest) {
-        for_each_run(view, run_tail, &p->smallest);
+        qc_view_for_each_run(view, run_tail, &p->smallest);
     }
     if (t->has_largest) {
-        for_each_run(view, run_tail, &p->largest);
+        qc_view_for_each_run(view, run_tail, &p->largest);
     }
 }
 
@@ -392,26 +364,6 @@ static void drop_pass1(struct qc_observer *o)
     qd_arena_done(&o->pass1);
 }
 
-static enum qd_code new_histogram(struct qc_observer *o, struct observed *t,
-                                  struct qc_tensor_statistics *s, struct qd_error *err)
-{
-    enum { TABLE = QC_VALUES_SLOTS * sizeof(struct qc_value_slot) / sizeof(uint64_t) };
-    enum qd_code code = qc_histogram_edges(&s->fine, s->min, s->max, QC_FINE_BINS, err);
-    if (code != QD_OK) {
-        return qd_wrap(err, code, "tensor '%s'", s->name);
-    }
-    size_t size = s->fine.n_bins > (int)TABLE ? (size_t)s->fine.n_bins : TABLE;
-    for (int i = 0; i < o->options.n_threads; i++) {
-        struct partial *p = &t->partials[i];
-        QD_TRY(qd_arena_array(&o->counts, size, sizeof(uint64_t), &p->counts, err));
-        p->table = (struct qc_value_table){.slots = (struct qc_value_slot *)p->counts,
-                                           .lo = (float)s->min,
-                                           .hi = (float)s->max};
-    }
-    s->fine.counts = t->partials[0].counts;
-    return QD_OK;
-}
-
 enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
 {
     if (o->statistics->n_samples == 0) {
@@ -424,126 +376,21 @@ enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
     }
     drop_pass1(o);
     for (int k = 0; k < o->statistics->n; k++) {
-        QD_TRY(new_histogram(o, &o->tensors[k], &o->statistics->tensors[k], err));
+        struct qc_tensor_statistics *s = &o->statistics->tensors[k];
+        enum qd_code code = qc_counting_new(s, o->options.n_threads, o->options.kernels,
+                                            &o->counts, &o->tensors[k].counting, err);
+        if (code != QD_OK) {
+            return qd_wrap(err, code, "tensor '%s'", s->name);
+        }
     }
     return QD_OK;
 }
 
 /* ---- pass 2 ------------------------------------------------------------------------------- */
 
-/* Counts of one tensor of one sample: half of the histogram with its 64 bits, of which less falls
- * out of the first cache. */
-struct counting {
-    qc_histogram_f32_fn *histogram;
-    const struct qc_histogram *fine;
-    uint64_t *total;
-    size_t n; /* in counts so far */
-    size_t skip; /* values that are counted already */
-    uint32_t counts[QC_FINE_BINS]; /* of the first n_bins */
-};
-
-static void add_counts(const struct counting *c)
-{
-    size_t n = (size_t)c->fine->n_bins, b = 0;
-    for (; b + 8 <= n; b += 8) { /* of fixed length: in vectors */
-        for (size_t i = 0; i < 8; i++) {
-            c->total[b + i] += c->counts[b + i];
-        }
-    }
-    for (; b < n; b++) {
-        c->total[b] += c->counts[b];
-    }
-}
-
-static void clear_counts(struct counting *c)
-{
-    memset(c->counts, 0, (size_t)c->fine->n_bins * sizeof(*c->counts));
-    c->n = 0;
-}
-
-static void run_count(void *ctx, const float *x, size_t n)
-{
-    struct counting *c = ctx;
-    for (size_t part; n > 0; x += part, n -= part) {
-        if (c->n >= UINT32_MAX / 2) {
-            add_counts(c);
-            clear_counts(c);
-        }
-        part = n < UINT32_MAX / 2 ? n : UINT32_MAX / 2;
-        c->histogram(x, part, c->fine->first, c->fine->inv_width, c->fine->n_bins, c->counts);
-        c->n += part;
-    }
-}
-
-struct tabulating {
-    struct qc_value_table *table;
-    size_t taken;
-    bool full;
-};
-
-static void run_tabulate(void *ctx, const float *x, size_t n)
-{
-    struct tabulating *t = ctx;
-    if (!t->full) {
-        size_t taken = qc_value_table_add(t->table, x, n);
-        t->taken += taken;
-        t->full = taken < n;
-    }
-}
-
-static void run_count_rest(void *ctx, const float *x, size_t n)
-{
-    struct counting *c = ctx;
-    size_t skip = c->skip < n ? c->skip : n;
-    c->skip -= skip;
-    run_count(c, x + skip, n - skip);
-}
-
-/* All but the first `skip` values. */
-static void count_view(const struct qc_observer *o, const struct qc_histogram *fine,
-                       struct partial *p, const struct qc_view *view, size_t skip)
-{
-    struct counting c; /* most of it is cleared as far as there are bins */
-    c.histogram = o->options.kernels->histogram_f32;
-    c.fine = fine;
-    c.total = p->counts;
-    c.skip = skip;
-    clear_counts(&c);
-    for_each_run(view, skip > 0 ? run_count_rest : run_count, &c);
-    add_counts(&c);
-}
-
 void qc_observer_pass2(struct qc_observer *o, int tensor, int thread, const struct qc_view *view)
 {
-    struct partial *p = &o->tensors[tensor].partials[thread];
-    const struct qc_histogram *fine = &o->statistics->tensors[tensor].fine;
-    struct tabulating t = {&p->table, 0, false};
-    if (p->table.slots != NULL) {
-        for_each_run(view, run_tabulate, &t);
-        if (!t.full) {
-            return;
-        }
-        qc_value_table_give_up(&p->table, fine, p->counts);
-    }
-    count_view(o, fine, p, view, t.taken);
-}
-
-/* All threads' values into the first one's table, or nothing when they are too many together. */
-static enum qd_code end_table(struct qc_observer *o, struct observed *t,
-                              struct qc_tensor_statistics *s, struct qd_error *err)
-{
-    struct partial *first = &t->partials[0];
-    for (int i = 0; i < o->options.n_threads; i++) {
-        if (t->partials[i].table.slots == NULL) {
-            return QD_OK;
-        }
-    }
-    for (int i = 1; i < o->options.n_threads; i++) {
-        if (!qc_value_table_take(&first->table, &t->partials[i].table)) {
-            return QD_OK;
-        }
-    }
-    return qc_value_table_finish(&first->table, &o->counts, &s->values, err);
+    qc_counting_add(o->tensors[tensor].counting, thread, view);
 }
 
 enum qd_code qc_observer_end_pass2(struct qc_observer *o, struct qc_statistics **ret,
@@ -551,26 +398,7 @@ enum qd_code qc_observer_end_pass2(struct qc_observer *o, struct qc_statistics *
 {
     for (int k = 0; k < o->statistics->n; k++) {
         struct qc_tensor_statistics *s = &o->statistics->tensors[k];
-        struct observed *t = &o->tensors[k];
-        QD_TRY(end_table(o, t, s, err));
-        for (int i = 0; i < o->options.n_threads; i++) {
-            if (t->partials[i].table.slots != NULL) {
-                qc_value_table_give_up(&t->partials[i].table, &s->fine, t->partials[i].counts);
-            }
-        }
-        for (int i = 1; i < o->options.n_threads; i++) {
-            uint64_t *counts = t->partials[i].counts;
-            for (int b = 0; b < s->fine.n_bins; b++) {
-                s->fine.counts[b] += counts[b];
-                counts[b] = 0;
-            }
-        }
-        uint64_t total = qc_histogram_total(&s->fine);
-        if (total != s->count) {
-            return qd_fail_on(err, QD_INTERNAL, s->name,
-                              "pass 2 counted %llu values of '%s', pass 1 saw %llu",
-                              (unsigned long long)total, s->name, (unsigned long long)s->count);
-        }
+        QD_TRY(qc_counting_end(o->tensors[k].counting, &o->counts, s, err));
     }
     *ret = o->statistics;
     return QD_OK;

@@ -90,7 +90,7 @@ static enum qd_code merge_tensor(const struct qc_tensor_statistics *a,
     QD_TRY(qc_histogram_init(&ret->fine, ret->min, ret->max, QC_FINE_BINS, arena, err));
     qc_histogram_add(&ret->fine, &a->fine);
     qc_histogram_add(&ret->fine, &b->fine);
-    QD_TRY(qc_values_merge(&a->values, &b->values, arena, &ret->values, err));
+    QD_TRY(qc_values_merge(&a->values, &b->values, ret->count, arena, &ret->values, err));
     return qc_tensor_statistics_finish(ret, err);
 }
 

@@ -401,7 +401,8 @@ static enum qd_code take_values(struct cursor *c, struct qc_tensor_statistics *t
     uint64_t n = 0, in_bin = 0;
     int bin = 0;
     QD_TRY(take_u64(c, 4, &n, err));
-    if (n > QC_VALUES_MAX || n > c->left / 5) {
+    uint64_t most = t->count <= QC_VALUES_ALL ? t->count : QC_VALUES_MAX;
+    if (n > most || n > c->left / 5) {
         return bad(c, err, "there are more values than a table holds");
     }
     QD_TRY(qd_arena_array(c->arena, (size_t)n, sizeof(*t->values.entries), &t->values.entries,

@@ -15,12 +15,17 @@ static inline uint32_t home_of(uint32_t bits)
 }
 
 /* What is counted for x: never a NaN, which counts as the lower end. */
+static inline float inside(float x, float lo, float hi)
+{
+    x = x > lo ? x : lo;
+    x = x < hi ? x : hi;
+    return x + 0.0f; /* one zero */
+}
+
 static inline uint32_t bits_of(const struct qc_value_table *t, float x)
 {
     uint32_t bits;
-    x = x > t->lo ? x : t->lo;
-    x = x < t->hi ? x : t->hi;
-    x += 0.0f; /* one zero */
+    x = inside(x, t->lo, t->hi);
     memcpy(&bits, &x, sizeof(bits));
     return bits;
 }
@@ -169,7 +174,38 @@ enum qd_code qc_value_table_finish(const struct qc_value_table *t, struct qd_are
     return QD_OK;
 }
 
-enum qd_code qc_values_merge(const struct qc_values *a, const struct qc_values *b,
+static int compare_floats(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return x < y ? -1 : x > y;
+}
+
+enum qd_code qc_values_of(float *x, size_t n, float lo, float hi, struct qd_arena *arena,
+                          struct qc_values *ret, struct qd_error *err)
+{
+    struct qc_values v = {1, NULL};
+    for (size_t i = 0; i < n; i++) {
+        x[i] = inside(x[i], lo, hi);
+    }
+    qsort(x, n, sizeof(*x), compare_floats);
+    for (size_t i = 1; i < n; i++) {
+        v.n += x[i - 1] < x[i];
+    }
+    QD_TRY(qd_arena_array(arena, (size_t)v.n, sizeof(*v.entries), &v.entries, err));
+    struct qc_value_count *last = v.entries;
+    *last = (struct qc_value_count){x[0], 1};
+    for (size_t i = 1; i < n; i++) {
+        if (x[i - 1] < x[i]) {
+            *++last = (struct qc_value_count){x[i], 1};
+        } else {
+            last->count++;
+        }
+    }
+    *ret = v;
+    return QD_OK;
+}
+
+enum qd_code qc_values_merge(const struct qc_values *a, const struct qc_values *b, uint64_t count,
                              struct qd_arena *arena, struct qc_values *ret, struct qd_error *err)
 {
     struct qc_values v = {0, NULL};
@@ -183,6 +219,7 @@ enum qd_code qc_values_merge(const struct qc_values *a, const struct qc_values *
     memcpy(v.entries + a->n, b->entries, (size_t)b->n * sizeof(*v.entries));
     qsort(v.entries, (size_t)a->n + (size_t)b->n, sizeof(*v.entries), qc_value_count_compare);
     v.n = join(v.entries, a->n + b->n);
-    *ret = v.n <= QC_VALUES_MAX ? v : (struct qc_values){0, NULL};
+    bool few = count <= QC_VALUES_ALL || v.n <= QC_VALUES_MAX;
+    *ret = few ? v : (struct qc_values){0, NULL};
     return QD_OK;
 }

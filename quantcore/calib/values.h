@@ -1,10 +1,10 @@
-/* The distinct values of a tensor and how often each occurs, as long as they are few: pixels of
- * 8-bit images behind a normalisation (at most 256 a channel), pooled outputs of few samples,
- * sparse tensors. What is derived from them is exact; a bin of the histogram does not tell on
+/* The distinct values of a tensor and how often each occurs, as long as they are few: all values
+ * where these are at most QC_VALUES_ALL (pooled outputs; any tensor of few samples), else at most
+ * QC_VALUES_MAX distinct ones: pixels of 8-bit images behind a normalisation (at most 256 a
+ * channel), sparse tensors. What is derived from them is exact; a bin of the histogram does not tell on
  * which side of an edge its values lie, and such values often lie on edges.
  *
- * The table is given up for good when the values are more than QC_VALUES_MAX. Whether it is kept
- * depends on the set of values alone, not on the order, the threads or the parts they came in. */
+ * Of others nothing is kept. Which it is depends on the values alone, not on the order, the threads or the parts they came in. */
 #ifndef QC_VALUES_H
 #define QC_VALUES_H
 
@@ -12,6 +12,7 @@
 
 #include "quantcore/calib/histogram.h"
 
+#define QC_VALUES_ALL   65536
 #define QC_VALUES_MAX   4096
 #define QC_VALUES_SLOTS 8192
 
@@ -28,9 +29,13 @@ struct qc_values {
     struct qc_value_count *entries; /* ascending, in the arena */
 };
 
-/* Of both: kept when both are and their values are at most QC_VALUES_MAX. */
+/* Of n values, n > 0, which are sorted; those outside [lo, hi] count as these. */
+QD_MUST_CHECK enum qd_code qc_values_of(float *x, size_t n, float lo, float hi,
+                                        struct qd_arena *arena, struct qc_values *ret,
+                                        struct qd_error *err);
+/* Of both tensors, which have `count` values together. */
 QD_MUST_CHECK enum qd_code qc_values_merge(const struct qc_values *a, const struct qc_values *b,
-                                           struct qd_arena *arena, struct qc_values *ret,
+                                           uint64_t count, struct qd_arena *arena, struct qc_values *ret,
                                            struct qd_error *err);
 
 /* ---- while counting -----------------------------------------------------------------------

@@ -7,16 +7,19 @@
 #include "quantcore/calib/observer.h"
 #include "quantcore/calib/statistics_file.h"
 
-enum { PER_SAMPLE = 300, SAMPLES = 20, MOST = PER_SAMPLE * SAMPLES };
+enum { PER_SAMPLE = 300, SAMPLES = 20, MANY_SAMPLES = 250, MOST = PER_SAMPLE * MANY_SAMPLES };
+_Static_assert(MOST > QC_VALUES_ALL, "not all values are kept");
 
 static struct qc_kernels kernels;
 static float data[MOST];
+static int n_samples = SAMPLES; /* of data */
 
 /* Fills data with values of which n are distinct, -0 and 0 among them as one. */
 static void fill(int n)
 {
-    for (int i = 0; i < MOST; i++) {
-        int k = (int)((uint32_t)i * 7919u % MOST) % n;
+    uint32_t count = (uint32_t)(n_samples * PER_SAMPLE);
+    for (int i = 0; i < (int)count; i++) {
+        int k = (int)((uint32_t)i * 7919u % count) % n;
         data[i] = (float)(k - n / 3) / 1000.0f;
         data[i] = k == n / 3 && i % 2 == 1 ? -0.0f : data[i];
     }
@@ -67,47 +70,63 @@ static void same_histogram(struct qd_arena *arena, const struct qc_histogram *h)
 {
     struct qc_histogram want;
     float lo = data[0], hi = data[0];
-    for (int i = 0; i < MOST; i++) {
+    for (int i = 0; i < n_samples * PER_SAMPLE; i++) {
         lo = data[i] < lo ? data[i] : lo;
         hi = data[i] > hi ? data[i] : hi;
     }
     ck_assert_int_eq(qc_histogram_init(&want, (double)lo, (double)hi, QC_FINE_BINS, arena, NULL),
                      QD_OK);
-    qc_histogram_count(&want, data, MOST);
+    qc_histogram_count(&want, data, (size_t)n_samples * PER_SAMPLE);
     ck_assert_int_eq(h->n_bins, want.n_bins);
     ck_assert_mem_eq(h->counts, want.counts, (size_t)want.n_bins * sizeof(*want.counts));
 }
 
-/* As many as fit, one more, far more; any threads, any parts. */
-START_TEST(observe__values_around_the_limit__kept_by_their_number)
+static const struct {
+    int samples, distinct;
+    bool kept;
+} cases[] = {
+    {SAMPLES, 1, true},
+    {SAMPLES, QC_VALUES_MAX + 1, true},
+    {SAMPLES, SAMPLES * PER_SAMPLE, true},
+    {MANY_SAMPLES, 1, true},
+    {MANY_SAMPLES, 256, true},
+    {MANY_SAMPLES, QC_VALUES_MAX, true},
+    {MANY_SAMPLES, QC_VALUES_MAX + 1, false},
+    {MANY_SAMPLES, MOST, false},
+};
+
+/* As many as fit, one more, far more; any threads, any parts: of many values that are not kept, the
+ * first of two parts is so few that its own are. */
+START_TEST(observe__values_around_the_limits__kept_by_their_number)
 {
-    static const int distinct[] = {1, 2, 256, QC_VALUES_MAX, QC_VALUES_MAX + 1, MOST};
-    int n = distinct[_i];
+    int n = cases[_i].distinct;
     struct qd_arena arena;
     struct qc_statistics *merged = NULL;
     qd_arena_init(&arena, 0);
     qc_kernels_init(&kernels, QC_ISA_AVX512);
+    n_samples = cases[_i].samples;
     fill(n);
-    struct qc_statistics *whole = observe(&arena, 1, 0, SAMPLES);
+    struct qc_statistics *whole = observe(&arena, 1, 0, n_samples);
     const struct qc_values *v = &whole->tensors[0].values;
-    ck_assert_int_eq(v->n, n <= QC_VALUES_MAX ? n : 0);
+    ck_assert_int_eq(v->n, cases[_i].kept ? n : 0);
     uint64_t total = 0;
     for (int i = 0; i < v->n; i++) {
         ck_assert(i == 0 || v->entries[i - 1].value < v->entries[i].value);
         ck_assert(!signbit(v->entries[i].value) || v->entries[i].value < 0);
         total += v->entries[i].count;
     }
-    ck_assert_uint_eq(total, v->n > 0 ? MOST : 0);
+    ck_assert_uint_eq(total, v->n > 0 ? n_samples * PER_SAMPLE : 0);
     same_histogram(&arena, &whole->tensors[0].fine);
     for (int threads = 2; threads <= 7; threads += 2) {
-        same_bytes(&arena, observe(&arena, threads, 0, SAMPLES), whole);
+        same_bytes(&arena, observe(&arena, threads, 0, n_samples), whole);
     }
-    for (int cut = 1; cut < SAMPLES; cut += 6) {
+    for (int cut = 1; cut < n_samples; cut += n_samples / 3) {
         struct qc_statistics *a = observe(&arena, 2, 0, cut);
-        struct qc_statistics *b = observe(&arena, 3, cut, SAMPLES - cut);
+        struct qc_statistics *b = observe(&arena, 3, cut, n_samples - cut);
         ck_assert_int_eq(qc_statistics_merge(b, a, &arena, &merged, NULL), QD_OK);
         same_bytes(&arena, merged, whole);
     }
+    n_samples = SAMPLES;
     qd_arena_done(&arena);
 }
 END_TEST
@@ -139,6 +158,40 @@ START_TEST(observe__pass_2_beyond_the_range__counts_as_the_ends)
         ck_assert_msg(qc_statistics_read(bytes, &arena, &read, &err) == QD_OK, "%s", err.message);
         ck_assert_int_gt(read->tensors[0].values.n, 100);
     }
+    qd_arena_done(&arena);
+}
+END_TEST
+
+/* A sample more, or less, than in pass 1: with all values kept, with bins. */
+START_TEST(observe__pass_2_sees_another_number__internal_error)
+{
+    static const struct {
+        int64_t per_sample;
+        int samples;
+    } rows[] = {{PER_SAMPLE, 1}, {PER_SAMPLE, 3}, {QC_VALUES_ALL, 1}, {QC_VALUES_ALL, 3}};
+    struct qd_arena arena;
+    struct qd_error err;
+    struct qc_observed tensor = {"x", {2, {1, rows[_i].per_sample}}, -1};
+    struct qc_observer_options options = {1, 1, 2, 1, 1, 16, &kernels};
+    struct qc_view view = {.data = data, .dtype = QC_F32, .layout = QC_PLAIN, .shape = tensor.shape};
+    struct qc_observer *o = NULL;
+    struct qc_statistics *s = NULL;
+    qd_arena_init(&arena, 0);
+    qc_kernels_init(&kernels, QC_ISA_AVX512);
+    n_samples = MANY_SAMPLES;
+    fill(QC_VALUES_MAX + 1);
+    n_samples = SAMPLES;
+    ck_assert_int_eq(qc_observer_new(&tensor, 1, &options, &arena, &o, NULL), QD_OK);
+    for (int i = 0; i < 2; i++) {
+        qc_observer_pass1(o, 0, 0, 0, &view);
+        ck_assert_int_eq(qc_observer_end_batch(o, 1, i, NULL), QD_OK);
+    }
+    ck_assert_int_eq(qc_observer_end_pass1(o, NULL), QD_OK);
+    for (int i = 0; i < rows[_i].samples; i++) {
+        qc_observer_pass2(o, 0, 0, &view);
+    }
+    ck_assert_int_eq(qc_observer_end_pass2(o, &s, &err), QD_INTERNAL);
+    ck_assert_ptr_nonnull(strstr(err.message, "pass 2 counted"));
     qd_arena_done(&arena);
 }
 END_TEST
@@ -223,7 +276,7 @@ START_TEST(read__table_unlike_the_histogram__refused)
     struct qd_error err;
     qd_arena_init(&arena, 0);
     qc_kernels_init(&kernels, QC_ISA_AVX512);
-    fill(MOST / 100); /* each value 100 times: a byte each count */
+    fill(SAMPLES * PER_SAMPLE / 100); /* each value 100 times: a byte each count */
     struct qc_statistics *s = observe(&arena, 1, 0, SAMPLES);
     ck_assert_int_eq(qc_statistics_write(s, &arena, &bytes, NULL), QD_OK);
     size_t first = bytes.size - 4 - 60 * 5;
@@ -245,7 +298,9 @@ Suite *test_values_suite(void)
 {
     Suite *s = suite_create("test_values");
     TCase *c = tcase_create("values");
-    tcase_add_loop_test(c, observe__values_around_the_limit__kept_by_their_number, 0, 6);
+    tcase_add_loop_test(c, observe__pass_2_sees_another_number__internal_error, 0, 4);
+    tcase_add_loop_test(c, observe__values_around_the_limits__kept_by_their_number, 0,
+                        (int)QD_COUNT_OF(cases));
     tcase_add_test(c, observe__pass_2_beyond_the_range__counts_as_the_ends);
     tcase_add_test(c, table__count_above_32_bits__one_entry);
     tcase_add_test(c, read__version_1__as_if_values_had_been_too_many);
