@@ -192,7 +192,7 @@ $(BUILD)/bench_search: $(addprefix $(BUILD)/obj/tests/,bench/bench_search.o lib/
 bench-search: $(BUILD)/bench_search  ## ranges from the fine histogram beside the naive search of them
 	$(BUILD)/bench_search
 $(BUILD)/bench_network: $(BUILD)/obj/tests/bench/bench_network.o $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(CC) $(LDFLAGS) -Wl,--wrap=qc_winograd_suits -o $@ $^ $(LDLIBS)
 BENCH_PROGRAMS := $(addprefix $(BUILD)/,bench_kernels bench_network peak_memory quantd)
 BENCH_PYTHON ?= $(VENV)/bin/python
 BENCH_ARGS ?=

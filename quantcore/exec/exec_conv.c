@@ -4,6 +4,7 @@
 
 #include "quantcore/exec/exec_ops.h"
 #include "quantcore/exec/exec_pixels.h"
+#include "quantcore/exec/exec_winograd.h"
 
 /* Half of a second cache: of an output beyond, most lines lie in the third when they are written. */
 #define FAR_BYTES ((size_t)512 << 10)
@@ -16,6 +17,7 @@ struct conv {
     int padded; /* depthwise: channels rounded up to 64 */
     int tile_channels; /* of a tap as the tiles see it */
     struct qc_taps taps;
+    struct qc_winograd *winograd;      /* NULL: tap by tap */
     float *packed, *bias;              /* NULL: packed into scratch at every run */
     size_t packed_size, bias_size;     /* floats */
     size_t in_lead, in_size, out_size; /* bytes of the staged input / output, 0: not staged */
@@ -202,7 +204,7 @@ static void conv_run(const struct qc_step *step, const struct qc_view *in,
         at += c->out_size;
     }
     const float *packed = c->packed, *bias = c->bias;
-    if (packed == NULL) {
+    if (packed == NULL && c->winograd == NULL) {
         float *to_bias = (float *)(void *)at, *to = to_bias + c->bias_size;
         conv_pack(c, in[1].data, step->n_inputs > 2 ? in[2].data : NULL, to, to_bias);
         packed = to;
@@ -210,7 +212,11 @@ static void conv_run(const struct qc_step *step, const struct qc_view *in,
     }
     const float *first = (const float *)x.data - c->window.pad[0] * x.row_stride -
                          c->window.pad[1] * x.pixel_stride;
-    (c->depthwise ? run_depthwise : run_groups)(step, c, first, y.data, packed, bias);
+    if (c->winograd != NULL) {
+        qc_winograd_run(c->winograd, step->kernels, &x, first, &y, c->lo, c->hi, at);
+    } else {
+        (c->depthwise ? run_depthwise : run_groups)(step, c, first, y.data, packed, bias);
+    }
     if (c->out_size > 0) {
         struct qc_view plain = qc_view_as_2d(&out[0]);
         qc_view_copy(&y, &plain);
@@ -318,9 +324,16 @@ static enum qd_code conv_pack_now(const struct qc_prepare *p, struct conv *c,
         step->scratch_size += (c->packed_size + c->bias_size) * sizeof(float) + QD_ARENA_TAIL;
         return QD_OK;
     }
+    const float *w = p->in[1].data, *bias = has_bias ? p->in[2].data : NULL;
+    if (qc_winograd_suits(&c->window, c->channels, c->outputs, c->group, &c->out.shape)) {
+        QD_TRY(qc_winograd_new(p->kernels, w, bias, c->channels, c->outputs, &c->out.shape, p->arena,
+                               &c->winograd, err));
+        step->scratch_size += qc_winograd_scratch(c->winograd);
+        return QD_OK;
+    }
     QD_TRY(qd_arena_array(p->arena, c->packed_size, sizeof(float), &c->packed, err));
     QD_TRY(qd_arena_array(p->arena, c->bias_size, sizeof(float), &c->bias, err));
-    conv_pack(c, p->in[1].data, has_bias ? p->in[2].data : NULL, c->packed, c->bias);
+    conv_pack(c, w, bias, c->packed, c->bias);
     return QD_OK;
 }
 

@@ -7,6 +7,8 @@
 
 #define QC_KERNELS_OF(isa)                            \
     qc_tile_f32_fn qc_tile_f32__##isa;                \
+    qc_winograd_in_f32_fn qc_winograd_in_f32__##isa;  \
+    qc_winograd_out_f32_fn qc_winograd_out_f32__##isa; \
     qc_tile_s8_fn qc_tile_s8__##isa;                  \
     qc_sum_taps_u8_fn qc_sum_taps_u8__##isa;          \
     qc_depthwise_f32_fn qc_depthwise_f32__##isa;      \

@@ -45,6 +45,8 @@ static void use_ref(struct qc_kernels *k)
         .panel_f32 = QC_NR,
         .s8_together = 4,
         .tile_f32 = qc_tile_f32__ref,
+        .winograd_in_f32 = qc_winograd_in_f32__ref,
+        .winograd_out_f32 = qc_winograd_out_f32__ref,
         .tile_s8 = qc_tile_s8__ref,
         .sum_taps_u8 = qc_sum_taps_u8__ref,
         .depthwise_f32 = qc_depthwise_f32__ref,

@@ -56,6 +56,20 @@ struct qc_tile_f32 {
 /* acc = bias; for tap, for c: acc = fma(x, w, acc); out = min(max(acc, lo), hi). */
 typedef void qc_tile_f32_fn(const struct qc_tile_f32 *t);
 
+/* Around the products of a 3 x 3 convolution by F(2 x 2, 3 x 3), which need 16 multiplications for 4
+ * output pixels instead of 36 (Winograd; Lavin and Gray, Fast Algorithms for Convolutional Neural
+ * Networks): y = A^T [(G g G^T) * (B^T d B)] A + bias, with
+ *   B^T = [1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1]    A^T = [1 1 1 0; 0 1 -1 -1]
+ *   G = [1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1]
+ * in: 4 x 4 pixels of the input, a pointer each. Value (i, j) of a channel is written to
+ * out[(4 i + j) * plane + channel]. Rows are transformed first, then columns. */
+typedef void qc_winograd_in_f32_fn(const float *const *in, int channels, float *out,
+                                   size_t plane);
+/* in: the sums over channels of products, at in[(4 i + j) * plane + channel]. out: 2 x 2 pixels.
+ * bias is added last, then min(max(y, lo), hi). */
+typedef void qc_winograd_out_f32_fn(const float *in, size_t plane, const float *bias,
+                                    int channels, float lo, float hi, float *const *out);
+
 struct qc_tile_s8 {
     const uint8_t *const *row;
     /* Only where the kernels have widen_u8: the rows as s16, to which the taps are added likewise;
@@ -242,6 +256,8 @@ struct qc_kernels {
     int s8_together;          /* input channels beside each other in packed s8 weights: 4 or 2 */
     qc_widen_u8_fn *widen_u8; /* NULL: the s8 tile takes bytes */
     qc_tile_f32_fn *tile_f32;
+    qc_winograd_in_f32_fn *winograd_in_f32;
+    qc_winograd_out_f32_fn *winograd_out_f32;
     qc_tile_s8_fn *tile_s8;
     qc_sum_taps_u8_fn *sum_taps_u8;
     qc_depthwise_f32_fn *depthwise_f32;

@@ -17,6 +17,8 @@ void qc_table_use(struct qc_kernels *k, enum qc_isa isa)
     k->tile_rows_f32 = 8;
     k->tile_rows_s8 = 8;
     k->tile_f32 = qc_tile_f32__neon;
+    k->winograd_in_f32 = qc_winograd_in_f32__neon;
+    k->winograd_out_f32 = qc_winograd_out_f32__neon;
     k->tile_s8 = qc_tile_s8__neon;
     k->sum_taps_u8 = qc_sum_taps_u8__neon;
     k->depthwise_f32 = qc_depthwise_f32__neon;

@@ -39,6 +39,8 @@ static void use_avx2(struct qc_kernels *k)
     k->tile_rows_s8 = 6;
     k->panel_f32 = 16;
     k->tile_f32 = qc_tile_f32__avx2;
+    k->winograd_in_f32 = qc_winograd_in_f32__avx2;
+    k->winograd_out_f32 = qc_winograd_out_f32__avx2;
     k->s8_together = 2;
     k->widen_u8 = qc_widen_u8__avx2;
     k->tile_s8 = qc_tile_s8__avx2;
@@ -90,6 +92,8 @@ static void use_avx512(struct qc_kernels *k)
     k->tile_rows_s8 = 12;
     k->panel_f32 = 32;
     k->tile_f32 = qc_tile_f32__avx512;
+    k->winograd_in_f32 = qc_winograd_in_f32__avx512;
+    k->winograd_out_f32 = qc_winograd_out_f32__avx512;
     k->tile_s8 = qc_tile_s8__avx512;
     k->sum_taps_u8 = qc_sum_taps_u8__avx512;
     k->depthwise_f32 = qc_depthwise_f32__avx512;

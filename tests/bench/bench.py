@@ -129,7 +129,7 @@ def int8_rows(rows, ours, name, model, qdq, kind):
     if engines.openvino and own:
         group["openvino"] = engines.open_vino(qdq)
     if name not in networks.QUANTIZED:
-        group["f32"] = ours.engine("f32", model)
+        group.update({kind: ours.engine(kind, model) for kind in ("f32", "taps")})
     ms = {k: v * 1e3 for k, v in engines.take_turns(group).items()}
     rows.add(f"int8 {name} vs ort", "ms", ms["ours"], ms["ort"],
              wanted["int8"].get(name, others)[kind or 0])
@@ -137,15 +137,18 @@ def int8_rows(rows, ours, name, model, qdq, kind):
         rows.add(f"int8 {name} vs openvino", "ms", ms["ours"], ms["openvino"],
                  wanted["openvino"].get(name))
     if "f32" in ms:
-        rows.add(f"int8 {name} vs own f32", "ms", ms["ours"], ms["f32"],
+        rows.add(f"int8 {name} vs own f32", "ms", ms["ours"], ms["f32"])
+        rows.add(f"int8 {name} vs own f32 tap by tap", "ms", ms["ours"], ms["taps"],
                  wanted["own f32"].get(name))
 
 
 def avx2_row(rows, ours, name, model, qdq):
     """A CPU with AVX2 but without VNNI: bytes are multiplied as s16."""
-    group = {"int8": ours.engine("int8", qdq, "avx2"), "f32": ours.engine("f32", model, "avx2")}
+    group = {"int8": ours.engine("int8", qdq, "avx2"), "f32": ours.engine("f32", model, "avx2"),
+             "taps": ours.engine("taps", model, "avx2")}
     ms = {k: v * 1e3 for k, v in engines.take_turns(group).items()}
-    rows.add(f"int8 {name} with AVX2 vs own f32 with AVX2", "ms", ms["int8"], ms["f32"],
+    rows.add(f"int8 {name} with AVX2 vs own f32 with AVX2", "ms", ms["int8"], ms["f32"])
+    rows.add(f"int8 {name} with AVX2 vs own f32 with AVX2 tap by tap", "ms", ms["int8"], ms["taps"],
              TARGETS["avx2"][name])
 
 

@@ -2,7 +2,7 @@
  * engine and another take turns in one run.
  *
  *   isa NAME             → ok NAME           for what is loaded from now on: the highest up to it
- *   load f32|int8 FILE   → ok ID
+ *   load f32|int8|taps FILE → ok ID          taps: f32, every convolution tap by tap
  *   run ID SECONDS       → BEST RUNS         the shortest run in µs, and how many there were
  *   steps ID RUNS        → µs OUTPUT lines, then .   the shortest time of each step
  *   peak                 → S8_GOPS F32_GFLOPS GHZ
@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quantcore/exec/exec_winograd.h"
 #include "quantcore/qc_model.h"
 #include "quantcore/quantcore.h"
 #include "tests/bench/peaks.h"
@@ -32,6 +33,18 @@ static struct network networks[NETWORKS_MOST];
 static int n_networks;
 static enum qc_isa isa = QC_ISA_AVX512;
 static struct qd_error err;
+static bool by_taps; /* of the network that is loaded */
+
+/* The linker puts this in the place of qc_winograd_suits. */
+bool __real_qc_winograd_suits(const struct qc_window *window, int channels, int outputs, int group,
+                              const struct qc_shape *out);
+bool __wrap_qc_winograd_suits(const struct qc_window *window, int channels, int outputs, int group,
+                              const struct qc_shape *out);
+bool __wrap_qc_winograd_suits(const struct qc_window *window, int channels, int outputs, int group,
+                              const struct qc_shape *out)
+{
+    return !by_taps && __real_qc_winograd_suits(window, channels, outputs, group, out);
+}
 
 /* Elements of one sample: the first dim is the batch. */
 static size_t elements(const struct qc_io_info *io)
@@ -80,6 +93,7 @@ static void load(const char *engine, const char *path)
     }
     n->engine = strcmp(engine, "int8") == 0 ? QC_ENGINE_INT8 : QC_ENGINE_F32;
     n->isa = isa;
+    by_taps = strcmp(engine, "taps") == 0;
     qd_arena_init(&n->arena, 0);
     if (qc_runner_new(n->model, NULL, n->engine, isa, &n->arena, &n->runner, &err) != QD_OK) {
         printf("error %s\n", err.message);

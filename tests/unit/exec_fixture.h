@@ -183,13 +183,14 @@ static inline void graph_io(struct fixture *f, int n_inputs, const int *inputs, 
     OK(qc_graph_link(f->g, &f->err));
 }
 
-/* Build, run once, copy output 0 into `out`. */
-static inline void run_graph(struct fixture *f, const void *const *inputs, void *out)
+/* Build, run once with an instruction set, copy output 0 into `out`. */
+static inline void run_graph_on(struct fixture *f, enum qc_isa isa, const void *const *inputs,
+                                void *out)
 {
     struct qc_kernels kernels;
     struct qc_exec *exec = NULL;
     struct qc_exec_state *state = NULL;
-    qc_kernels_init(&kernels, qc_isa_detect());
+    qc_kernels_init(&kernels, isa);
     struct qc_exec_options options = {.kernels = &kernels};
     OK(qc_exec_build(f->g, &options, &f->arena, &exec, &f->err));
     OK(qc_exec_state_new(exec, &state, &f->err));
@@ -198,6 +199,11 @@ static inline void run_graph(struct fixture *f, const void *const *inputs, void 
     }
     qc_exec_output(exec, state, 0, out);
     qc_exec_state_free(state);
+}
+
+static inline void run_graph(struct fixture *f, const void *const *inputs, void *out)
+{
+    run_graph_on(f, qc_isa_detect(), inputs, out);
 }
 
 /* One input, the last node's output. */

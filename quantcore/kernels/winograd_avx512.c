@@ -1,0 +1,3 @@
+#include "quantcore/kernels/kernels_winograd.h"
+
+WINOGRAD_KERNELS(avx512, 16)
