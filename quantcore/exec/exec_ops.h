@@ -15,7 +15,7 @@ qc_prepare_fn qc_prepare_gemm, qc_prepare_matmul;
 qc_prepare_fn qc_prepare_binary;
 /* exec_clip.c: Clip of integers */
 qc_prepare_fn qc_prepare_clip;
-/* exec_elementwise.c */
+/* exec_unary.c, exec_batch_norm.c */
 qc_prepare_fn qc_prepare_unary, qc_prepare_batch_normalization;
 /* exec_pool.c */
 qc_prepare_fn qc_prepare_max_pool, qc_prepare_average_pool, qc_prepare_global_average_pool;

@@ -32,6 +32,18 @@
     X(HARD_SWISH, "HardSwish", "", 14, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)               \
     X(TANH, "Tanh", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)                           \
     X(EXP, "Exp", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_NOQ)                               \
+    X(SQRT, "Sqrt", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_NOQ)                             \
+    X(LOG, "Log", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_NOQ)                               \
+    X(RECIPROCAL, "Reciprocal", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_NOQ)                 \
+    X(NEG, "Neg", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)                             \
+    X(ABS, "Abs", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)                             \
+    X(ERF, "Erf", "", 9, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)                             \
+    X(GELU, "Gelu", "", 20, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)                          \
+    X(ELU, "Elu", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)                             \
+    X(SELU, "Selu", "", 6, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)                           \
+    X(SOFTPLUS, "Softplus", "", 1, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)                   \
+    X(SOFTSIGN, "Softsign", "", 1, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)                   \
+    X(MISH, "Mish", "", 18, 1, 1, 1, QC_IS_UNARY | QC_IS_TABLE)                          \
     X(ADD, "Add", "", 7, 2, 2, 1, QC_IS_QUANT)                                           \
     X(SUB, "Sub", "", 7, 2, 2, 1, QC_IS_NOQ)                                             \
     X(MUL, "Mul", "", 7, 2, 2, 1, QC_IS_QUANT)                                           \

@@ -180,6 +180,7 @@ const char *qc_automatic_exclusion(const struct qc_node *n)
         {"Log", "automatic: arithmetic of box and score decoding"},
         {"Pow", "automatic: arithmetic of box and score decoding"},
         {"Sqrt", "automatic: arithmetic of box and score decoding"},
+        {"Reciprocal", "automatic: arithmetic of box and score decoding"},
         {"Sub", "automatic: arithmetic of box and score decoding"},
         {"Div", "automatic: arithmetic of box and score decoding"},
         {"TopK", "automatic: box decoding"},

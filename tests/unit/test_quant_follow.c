@@ -1,7 +1,8 @@
 /* Functions that runtimes have in f32 only: integer between integer operators, else f32. */
 #include "quant_fixture.h"
 
-static const int tables[] = {QC_OP_HARD_SIGMOID, QC_OP_HARD_SWISH, QC_OP_TANH};
+static const int tables[] = {QC_OP_HARD_SIGMOID, QC_OP_HARD_SWISH, QC_OP_TANH, QC_OP_GELU,
+                             QC_OP_MISH};
 
 /* x - one - [pool -] act - two, the result of act read by an f32 operator too. */
 static void build_between(int op, bool pool)
