@@ -73,7 +73,7 @@ void qc_nd_init(struct qc_nd *nd, const struct qc_shape *shape, int n_operands,
                 const struct qc_view *const *views)
 {
     int64_t strides[QC_ND_OPERANDS][QC_MAX_RANK] = {{0}};
-    const int64_t *pointers[QC_ND_OPERANDS] = {strides[0], strides[1], strides[2]};
+    const int64_t *pointers[QC_ND_OPERANDS] = {strides[0], strides[1], strides[2], strides[3]};
     bool nhwc = false;
     for (int k = 0; k < n_operands; k++) {
         const struct qc_view *v = views[k];
@@ -104,7 +104,7 @@ void qc_nd_init_pixels(struct qc_nd *nd, const struct qc_shape *shape, int n_ope
         return;
     }
     int64_t strides[QC_ND_OPERANDS][QC_MAX_RANK] = {{0}};
-    const int64_t *pointers[QC_ND_OPERANDS] = {strides[0], strides[1], strides[2]};
+    const int64_t *pointers[QC_ND_OPERANDS] = {strides[0], strides[1], strides[2], strides[3]};
     for (int k = 0; k < n_operands; k++) {
         qc_view_strides(views[k], strides[k]);
     }

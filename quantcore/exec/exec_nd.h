@@ -1,4 +1,4 @@
-/* Walking up to three operands of one n-dimensional shape together.
+/* Walking up to four operands of one n-dimensional shape together.
  *
  * The dims are put into storage order of the first operand that has NHWC layout, then neighbours
  * that are contiguous in all operands are merged, so that the callback gets runs as long as
@@ -8,7 +8,7 @@
 
 #include "quantcore/exec/exec.h"
 
-#define QC_ND_OPERANDS 3
+#define QC_ND_OPERANDS 4
 
 struct qc_nd {
     int rank, n_operands; /* rank >= 1; the last dim is the run */

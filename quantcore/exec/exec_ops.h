@@ -23,6 +23,8 @@ qc_prepare_fn qc_prepare_max_pool, qc_prepare_average_pool, qc_prepare_global_av
 qc_prepare_fn qc_prepare_reshape, qc_prepare_identity, qc_prepare_transpose, qc_prepare_concat;
 qc_prepare_fn qc_prepare_gather, qc_prepare_cast, qc_prepare_shape, qc_prepare_constant_of_shape;
 qc_prepare_fn qc_prepare_constant, qc_prepare_slice, qc_prepare_pad;
+/* exec_select.c: Where, Not; Expand, Tile */
+qc_prepare_fn qc_prepare_where, qc_prepare_not, qc_prepare_expand, qc_prepare_tile;
 /* exec_parts.c: Split; DepthToSpace and SpaceToDepth */
 qc_prepare_fn qc_prepare_split, qc_prepare_depth_to_space;
 /* exec_resize.c */

@@ -159,6 +159,75 @@ static enum qd_code infer_broadcast(struct qc_infer *c)
     return infer_broadcast_of(c, 0, 1, true, QC_UNKNOWN);
 }
 
+/* Pow: the exponent may have another type. */
+static enum qd_code infer_pow(struct qc_infer *c)
+{
+    return infer_broadcast_of(c, 0, 1, false, QC_UNKNOWN);
+}
+
+static enum qd_code infer_compare(struct qc_infer *c)
+{
+    return infer_broadcast_of(c, 0, 1, true, QC_BOOL);
+}
+
+/* All inputs from `first` on, of one type, broadcast together with those before. */
+static enum qd_code infer_broadcast_all(struct qc_infer *c, int first)
+{
+    const struct qc_value *v = NULL;
+    QD_TRY(qc_infer_input(c, first, &v));
+    enum qc_dtype dtype = v->dtype;
+    struct qc_shape out = {.rank = 0};
+    unsigned symbolic = 0;
+    for (int i = 0; i < c->n->n_inputs; i++) {
+        struct qc_shape both;
+        QD_TRY(qc_infer_input(c, i, &v));
+        if ((i >= first && v->dtype != dtype) || !qc_shape_broadcast(&out, &v->shape, &both)) {
+            char sa[192], sb[192];
+            return qc_infer_fail(c, QD_INVALID, "'%s' %s%s does not fit %s%s", v->name,
+                                 qc_shape_format(&v->shape, sa, sizeof sa),
+                                 qc_dtype_name(v->dtype), qc_shape_format(&out, sb, sizeof sb),
+                                 qc_dtype_name(dtype));
+        }
+        out = both;
+    }
+    for (int i = 0; i < c->n->n_inputs; i++) {
+        symbolic |= broadcast_symbolic(&c->g->values[c->n->inputs[i]], &out);
+    }
+    return qc_infer_output(c, 0, dtype, &out, symbolic);
+}
+
+static enum qd_code infer_min_max(struct qc_infer *c)
+{
+    return infer_broadcast_all(c, 0);
+}
+
+static enum qd_code infer_where(struct qc_infer *c)
+{
+    const struct qc_value *condition = NULL;
+    QD_TRY(qc_infer_input(c, 0, &condition));
+    if (condition->dtype != QC_BOOL) {
+        return qc_infer_fail(c, QD_INVALID, "condition '%s' is %s, not bool", condition->name,
+                             qc_dtype_name(condition->dtype));
+    }
+    return infer_broadcast_all(c, 1);
+}
+
+/* The slope broadcasts to the input, not the other way. */
+static enum qd_code infer_prelu(struct qc_infer *c)
+{
+    const struct qc_value *x = NULL, *slope = NULL;
+    struct qc_shape both;
+    QD_TRY(qc_infer_input(c, 0, &x));
+    QD_TRY(qc_infer_input(c, 1, &slope));
+    if (slope->dtype != x->dtype || !qc_shape_broadcast(&x->shape, &slope->shape, &both) ||
+        !qc_shape_equal(&both, &x->shape)) {
+        char text[192];
+        return qc_infer_fail(c, QD_INVALID, "slope '%s' %s does not broadcast to the input",
+                             slope->name, qc_shape_format(&slope->shape, text, sizeof text));
+    }
+    return infer_same(c);
+}
+
 /* QLinearAdd, QLinearMul: a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero. */
 static enum qd_code infer_q_broadcast(struct qc_infer *c)
 {
@@ -364,6 +433,19 @@ static qc_infer_fn *const infer_table[QC_OP_COUNT] = {
     [QC_OP_SUB] = infer_broadcast,
     [QC_OP_MUL] = infer_broadcast,
     [QC_OP_DIV] = infer_broadcast,
+    [QC_OP_POW] = infer_pow,
+    [QC_OP_MIN] = infer_min_max,
+    [QC_OP_MAX] = infer_min_max,
+    [QC_OP_PRELU] = infer_prelu,
+    [QC_OP_EQUAL] = infer_compare,
+    [QC_OP_LESS] = infer_compare,
+    [QC_OP_GREATER] = infer_compare,
+    [QC_OP_LESS_OR_EQUAL] = infer_compare,
+    [QC_OP_GREATER_OR_EQUAL] = infer_compare,
+    [QC_OP_AND] = infer_compare,
+    [QC_OP_OR] = infer_compare,
+    [QC_OP_NOT] = infer_same,
+    [QC_OP_WHERE] = infer_where,
     [QC_OP_CONCAT] = qc_infer_concat,
     [QC_OP_MAX_POOL] = qc_infer_pool,
     [QC_OP_AVERAGE_POOL] = qc_infer_pool,
@@ -378,6 +460,8 @@ static qc_infer_fn *const infer_table[QC_OP_COUNT] = {
     [QC_OP_SPLIT] = qc_infer_split,
     [QC_OP_DEPTH_TO_SPACE] = qc_infer_depth_to_space,
     [QC_OP_SPACE_TO_DEPTH] = qc_infer_space_to_depth,
+    [QC_OP_EXPAND] = qc_infer_expand,
+    [QC_OP_TILE] = qc_infer_tile,
     [QC_OP_SOFTMAX] = infer_softmax,
     [QC_OP_IDENTITY] = infer_same,
     [QC_OP_CONSTANT] = infer_constant,

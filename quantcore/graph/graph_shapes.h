@@ -38,7 +38,8 @@ qc_infer_fn qc_infer_conv, qc_infer_conv_transpose, qc_infer_pool, qc_infer_gemm
 qc_infer_fn qc_infer_flatten, qc_infer_reshape, qc_infer_transpose, qc_infer_squeeze,
     qc_infer_unsqueeze, qc_infer_slice, qc_infer_pad, qc_infer_gather, qc_infer_concat,
     qc_infer_resize, qc_infer_q_concat;
-/* graph_shapes_parts.c: operators that cut a tensor up, or its dims. */
-qc_infer_fn qc_infer_split, qc_infer_depth_to_space, qc_infer_space_to_depth;
+/* graph_shapes_parts.c: operators that cut a tensor up, or its dims, or repeat it. */
+qc_infer_fn qc_infer_split, qc_infer_depth_to_space, qc_infer_space_to_depth, qc_infer_expand,
+    qc_infer_tile;
 
 #endif

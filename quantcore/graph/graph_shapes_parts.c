@@ -132,3 +132,56 @@ enum qd_code qc_infer_space_to_depth(struct qc_infer *c)
     out.dim[3] /= block;
     return qc_infer_output(c, 0, x->dtype, &out, x->symbolic_dims & 1u);
 }
+
+/* ---- Expand, Tile ---- */
+
+static unsigned symbolic_of(uint64_t bits, int n)
+{
+    return (unsigned)(bits & (((uint64_t)1 << n) - 1));
+}
+
+enum qd_code qc_infer_expand(struct qc_infer *c)
+{
+    const struct qc_value *x = NULL;
+    int64_t dims[QC_MAX_RANK];
+    struct qc_shape asked = {.rank = 0}, out;
+    uint64_t bits = 0;
+    QD_TRY(qc_infer_input(c, 0, &x));
+    QD_TRY(qc_infer_ints(c, 1, "shape", QC_MAX_RANK, dims, &asked.rank, &bits));
+    memcpy(asked.dim, dims, sizeof(int64_t) * (size_t)asked.rank);
+    for (int i = 0; i < asked.rank; i++) {
+        if (dims[i] < 0) {
+            return qc_infer_fail(c, QD_INVALID, "shape[%d] = %" PRId64 " is negative", i, dims[i]);
+        }
+    }
+    if (!qc_shape_broadcast(&x->shape, &asked, &out)) {
+        char sa[192], sb[192];
+        return qc_infer_fail(c, QD_INVALID, "'%s' %s does not broadcast to %s", x->name,
+                             qc_shape_format(&x->shape, sa, sizeof sa),
+                             qc_shape_format(&asked, sb, sizeof sb));
+    }
+    unsigned symbolic = symbolic_of(bits, asked.rank) << (out.rank - asked.rank) |
+                        (unsigned)x->symbolic_dims << (out.rank - x->shape.rank);
+    return qc_infer_output(c, 0, x->dtype, &out, symbolic);
+}
+
+enum qd_code qc_infer_tile(struct qc_infer *c)
+{
+    const struct qc_value *x = NULL;
+    int64_t repeats[QC_MAX_RANK];
+    int n = 0;
+    uint64_t bits = 0;
+    QD_TRY(qc_infer_input(c, 0, &x));
+    QD_TRY(qc_infer_ints(c, 1, "repeats", QC_MAX_RANK, repeats, &n, &bits));
+    if (n != x->shape.rank) {
+        return qc_infer_fail(c, QD_INVALID, "%d repeats for rank %d", n, x->shape.rank);
+    }
+    struct qc_shape out = x->shape;
+    for (int i = 0; i < n; i++) {
+        if (repeats[i] < 0 || __builtin_mul_overflow(out.dim[i], repeats[i], &out.dim[i])) {
+            return qc_infer_fail(c, QD_INVALID, "repeats[%d] = %" PRId64 " of a dim of %" PRId64,
+                                 i, repeats[i], x->shape.dim[i]);
+        }
+    }
+    return qc_infer_output(c, 0, x->dtype, &out, x->symbolic_dims | symbolic_of(bits, n));
+}

@@ -5,7 +5,8 @@
 
 #include "quantcore/graph/graph.h"
 
-#define QC_MAX_PARTS 1024 /* outputs of a Split */
+#define QC_MAX_PARTS 1024    /* outputs of a Split */
+#define QC_MAX_OPERANDS 1024 /* inputs of a Min or Max */
 
 /* X(enum suffix, "OpType", "domain", first opset, min inputs, max inputs, max outputs, flags)
  * Flags: PASS   the output's elements are input 0's (one scale for both; 8-bit as it is)
@@ -48,6 +49,19 @@
     X(SUB, "Sub", "", 7, 2, 2, 1, QC_IS_NOQ)                                             \
     X(MUL, "Mul", "", 7, 2, 2, 1, QC_IS_QUANT)                                           \
     X(DIV, "Div", "", 7, 2, 2, 1, QC_IS_NOQ)                                             \
+    X(POW, "Pow", "", 7, 2, 2, 1, QC_IS_NOQ)                                             \
+    X(MIN, "Min", "", 6, 1, QC_MAX_OPERANDS, 1, QC_IS_NOQ)                               \
+    X(MAX, "Max", "", 6, 1, QC_MAX_OPERANDS, 1, QC_IS_NOQ)                               \
+    X(PRELU, "PRelu", "", 7, 2, 2, 1, QC_IS_NOQ)                                         \
+    X(EQUAL, "Equal", "", 7, 2, 2, 1, QC_IS_NOQ)                                         \
+    X(LESS, "Less", "", 7, 2, 2, 1, QC_IS_NOQ)                                           \
+    X(GREATER, "Greater", "", 7, 2, 2, 1, QC_IS_NOQ)                                     \
+    X(LESS_OR_EQUAL, "LessOrEqual", "", 12, 2, 2, 1, QC_IS_NOQ)                          \
+    X(GREATER_OR_EQUAL, "GreaterOrEqual", "", 12, 2, 2, 1, QC_IS_NOQ)                    \
+    X(AND, "And", "", 7, 2, 2, 1, QC_IS_NOQ)                                             \
+    X(OR, "Or", "", 7, 2, 2, 1, QC_IS_NOQ)                                               \
+    X(NOT, "Not", "", 1, 1, 1, 1, QC_IS_NOQ)                                             \
+    X(WHERE, "Where", "", 9, 3, 3, 1, QC_IS_NOQ)                                         \
     X(CONCAT, "Concat", "", 4, 1, 4096, 1, QC_IS_QUANT)                                  \
     X(MAX_POOL, "MaxPool", "", 1, 1, 1, 2, QC_IS_PASS)                                   \
     X(AVERAGE_POOL, "AveragePool", "", 7, 1, 1, 1, QC_IS_QUANT)                          \
@@ -61,6 +75,8 @@
     X(PAD, "Pad", "", 2, 1, 4, 1, QC_IS_PASS)                                            \
     X(SPLIT, "Split", "", 2, 1, 2, QC_MAX_PARTS, QC_IS_PASS | QC_IS_PARTS)               \
     X(DEPTH_TO_SPACE, "DepthToSpace", "", 1, 1, 1, 1, QC_IS_PASS)                        \
+    X(EXPAND, "Expand", "", 8, 2, 2, 1, QC_IS_PASS)                                      \
+    X(TILE, "Tile", "", 6, 2, 2, 1, QC_IS_PASS)                                          \
     X(SPACE_TO_DEPTH, "SpaceToDepth", "", 1, 1, 1, 1, QC_IS_PASS)                        \
     X(SOFTMAX, "Softmax", "", 1, 1, 1, 1, QC_IS_NOQ)                                     \
     X(IDENTITY, "Identity", "", 1, 1, 1, 1, QC_IS_PASS)                                  \

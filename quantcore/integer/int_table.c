@@ -33,7 +33,9 @@ static bool is_elementwise(const struct qc_node *n)
 {
     return n->n_outputs == 1 && !n->shape_only &&
            ((qc_op_rows[n->op].flags & QC_IS_UNARY) != 0 || n->op == QC_OP_ADD ||
-            n->op == QC_OP_SUB || n->op == QC_OP_MUL || n->op == QC_OP_DIV);
+            n->op == QC_OP_SUB || n->op == QC_OP_MUL || n->op == QC_OP_DIV ||
+            n->op == QC_OP_POW || n->op == QC_OP_MIN || n->op == QC_OP_MAX ||
+            n->op == QC_OP_PRELU);
 }
 
 /* One input of a function's node: a number, the source, or another node of the function. */
