@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "quantcore/affine/half.h"
 #include "quantcore/exec/exec_ops.h"
 
 /* Real → integer truncates toward zero and saturates (ONNX leaves out-of-range open; C's
@@ -51,6 +52,8 @@ static void cast_run(const struct qc_step *step, const struct qc_view *in,
             d = (double)((const float *)x)[i];
         } else if (from == QC_F64) {
             d = ((const double *)x)[i];
+        } else if (from == QC_F16) {
+            d = (double)qc_half_to_f32(((const uint16_t *)x)[i]);
         } else if (from == QC_U8 || from == QC_BOOL) {
             s = ((const uint8_t *)x)[i];
         } else if (from == QC_S8) {
@@ -60,7 +63,8 @@ static void cast_run(const struct qc_step *step, const struct qc_view *in,
         } else {
             s = ((const int64_t *)x)[i];
         }
-        store(out[0].data, out[0].dtype, i, from == QC_F32 || from == QC_F64, d, s);
+        bool real = from == QC_F32 || from == QC_F64 || from == QC_F16;
+        store(out[0].data, out[0].dtype, i, real, d, s);
     }
 }
 
@@ -73,8 +77,10 @@ static bool castable(enum qc_dtype d)
 enum qd_code qc_prepare_cast(const struct qc_prepare *p, struct qc_step *step,
                              struct qd_error *err)
 {
-    if (!castable(p->in[0].dtype) || !castable(p->out[0].dtype) || p->node->clamp.present) {
-        return qc_prepare_refuse(p, err, "implemented for f32, f64, bool, u8, s8, s32, s64");
+    if ((!castable(p->in[0].dtype) && p->in[0].dtype != QC_F16) || !castable(p->out[0].dtype) ||
+        p->node->clamp.present) {
+        return qc_prepare_refuse(p, err, "implemented for f32, f64, bool, u8, s8, s32, s64, and "
+                                         "from f16");
     }
     if (!qc_shape_equal(&p->in[0].shape, &p->out[0].shape)) {
         return qc_prepare_refuse(p, err, "input and output differ in shape");

@@ -1,4 +1,4 @@
-/* QuantizeLinear and DequantizeLinear, per tensor and per axis. */
+/* QuantizeLinear and DequantizeLinear, per tensor and per axis; DequantizeLinear in blocks too. */
 #include <math.h>
 
 #include "quantcore/affine/qparams.h"
@@ -10,6 +10,10 @@ struct quantize {
     int64_t slices, x_step, y_step;
     enum qc_dtype q; /* the integer side */
     int32_t q_min, q_max;
+    /* In blocks: the dims and strides of x, and where the scales' step along them. */
+    int rank, axis;
+    int64_t block, dim[QC_MAX_RANK], x_stride[QC_MAX_RANK], y_stride[QC_MAX_RANK],
+        scale_stride[QC_MAX_RANK];
     /* From planes to pixels: nd is of the first channel, the others lie `plane` elements apart. */
     int channels;
     int64_t plane;
@@ -24,15 +28,17 @@ struct quantize_run {
     int32_t zero_point;
 };
 
+static int32_t load_code(enum qc_dtype dtype, const void *data, int64_t i)
+{
+    if (dtype == QC_U8 || dtype == QC_U4) {
+        return ((const uint8_t *)data)[i];
+    }
+    return dtype == QC_S32 ? ((const int32_t *)data)[i] : ((const int8_t *)data)[i];
+}
+
 static int32_t load_zero_point(const struct qc_view *zp, int64_t i)
 {
-    if (zp->data == NULL) {
-        return 0;
-    }
-    if (zp->dtype == QC_U8) {
-        return ((const uint8_t *)zp->data)[i];
-    }
-    return zp->dtype == QC_S8 ? ((const int8_t *)zp->data)[i] : ((const int32_t *)zp->data)[i];
+    return zp->data == NULL ? 0 : load_code(zp->dtype, zp->data, i);
 }
 
 static void quantize_one(const struct qc_nd *nd, const int64_t *off, void *ctx)
@@ -73,14 +79,7 @@ static void dequantize_one(const struct qc_nd *nd, const int64_t *off, void *ctx
         return;
     }
     for (int64_t i = 0; i < n; i++) {
-        int32_t q;
-        if (r->op->q == QC_U8) {
-            q = ((const uint8_t *)x)[i * sx];
-        } else if (r->op->q == QC_S8) {
-            q = ((const int8_t *)x)[i * sx];
-        } else {
-            q = ((const int32_t *)x)[i * sx];
-        }
+        int32_t q = load_code(r->op->q, x, i * sx);
         y[i * sy] = (float)((int64_t)q - r->zero_point) * r->scale;
     }
 }
@@ -119,6 +118,33 @@ static void dequantize_run(const struct qc_step *step, const struct qc_view *in,
 {
     (void)scratch;
     run_slices(step, in, out, dequantize_one);
+}
+
+/* One scale a position along all dims but one, where it holds for a block. Of constants, which are
+ * dequantized once. */
+static void dequantize_blocks_run(const struct qc_step *step, const struct qc_view *in,
+                                  const struct qc_view *out, void *scratch)
+{
+    (void)scratch;
+    const struct quantize *op = step->params;
+    const struct qc_view none = {.dtype = op->q}, *zp = step->n_inputs > 2 ? &in[2] : &none;
+    const float *scale = in[1].data;
+    float *y = out[0].data;
+    int64_t at[QC_MAX_RANK] = {0};
+    size_t n = qc_shape_elements(&in[0].shape);
+    for (size_t i = 0; i < n; i++) {
+        int64_t from = 0, to = 0, s = 0;
+        for (int d = 0; d < op->rank; d++) {
+            from += at[d] * op->x_stride[d];
+            to += at[d] * op->y_stride[d];
+            s += (d == op->axis ? at[d] / op->block : at[d]) * op->scale_stride[d];
+        }
+        int64_t q = load_code(op->q, in[0].data, from);
+        y[to] = (float)(q - load_zero_point(zp, s)) * scale[s];
+        for (int d = op->rank - 1; d >= 0 && ++at[d] == op->dim[d]; d--) {
+            at[d] = 0;
+        }
+    }
 }
 
 static enum qd_code check_parameters(const struct qc_prepare *p, enum qc_dtype q,
@@ -172,6 +198,32 @@ static enum qd_code prepare_slices(const struct qc_prepare *p, struct quantize *
     return QD_OK;
 }
 
+static enum qd_code prepare_blocks(const struct qc_prepare *p, struct quantize *op,
+                                   struct qc_step *step, struct qd_error *err)
+{
+    const struct qc_view *x = &p->in[0], *scale = &p->in[1];
+    int64_t axis = qc_node_int(p->node, "axis", 1);
+    op->rank = x->shape.rank;
+    op->axis = (int)(axis < 0 ? axis + op->rank : axis);
+    if (op->axis < 0 || op->axis >= op->rank || scale->shape.rank != op->rank ||
+        scale->layout != QC_PLAIN) {
+        return qc_prepare_refuse(p, err, "the scale has not one value a block of the axis");
+    }
+    qc_view_strides(x, op->x_stride);
+    qc_view_strides(&p->out[0], op->y_stride);
+    qc_view_strides(scale, op->scale_stride);
+    for (int d = 0; d < op->rank; d++) {
+        op->dim[d] = x->shape.dim[d];
+        int64_t blocks = d == op->axis ? op->dim[d] / op->block + (op->dim[d] % op->block != 0)
+                                       : op->dim[d];
+        if (scale->shape.dim[d] != blocks) {
+            return qc_prepare_refuse(p, err, "the scale has not one value a block of the axis");
+        }
+    }
+    step->run = dequantize_blocks_run;
+    return QD_OK;
+}
+
 static enum qd_code prepare_both(const struct qc_prepare *p, enum qc_dtype q,
                                  struct qc_step *step, struct qd_error *err)
 {
@@ -188,7 +240,13 @@ static enum qd_code prepare_both(const struct qc_prepare *p, enum qc_dtype q,
     op->q_min = q == QC_U8 ? 0 : -128;
     op->q_max = q == QC_U8 ? 255 : 127;
     step->params = op;
-    return prepare_slices(p, op, err);
+    op->block = qc_node_int(p->node, "block_size", 0);
+    if (op->block <= 0 || qc_shape_elements(&p->in[1].shape) == 1) {
+        return prepare_slices(p, op, err);
+    }
+    return p->node->op == QC_OP_DEQUANTIZE_LINEAR
+               ? prepare_blocks(p, op, step, err)
+               : qc_prepare_refuse(p, err, "blocks are implemented for DequantizeLinear alone");
 }
 
 /* Take the channels away if planes become pixels of a few of them. */
@@ -222,8 +280,9 @@ enum qd_code qc_prepare_dequantize(const struct qc_prepare *p, struct qc_step *s
                                    struct qd_error *err)
 {
     enum qc_dtype q = p->in[0].dtype;
-    if (p->out[0].dtype != QC_F32 || (q != QC_U8 && q != QC_S8 && q != QC_S32)) {
-        return qc_prepare_refuse(p, err, "only u8, s8 or s32 to f32 is implemented");
+    if (p->out[0].dtype != QC_F32 ||
+        (q != QC_U8 && q != QC_S8 && q != QC_S32 && q != QC_S4 && q != QC_U4)) {
+        return qc_prepare_refuse(p, err, "only u4, s4, u8, s8 or s32 to f32 is implemented");
     }
     step->run = dequantize_run;
     return prepare_both(p, q, step, err);

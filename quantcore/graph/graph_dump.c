@@ -5,7 +5,13 @@
 
 #include "quantcore/graph/op_table.h"
 
-/* Name, then shape and type when the value is data. A dim that follows the batch has a '*'. */
+static bool is_code(enum qc_dtype dtype)
+{
+    return dtype == QC_S8 || dtype == QC_U8 || dtype == QC_S4 || dtype == QC_U4;
+}
+
+/* Name, then shape and type when the value is data or codes. A dim that follows the batch has a
+ * '*'. */
 static void dump_value(FILE *f, const struct qc_graph *g, int value)
 {
     if (value < 0) {
@@ -14,7 +20,8 @@ static void dump_value(FILE *f, const struct qc_graph *g, int value)
     }
     const struct qc_value *v = &g->values[value];
     fputs(v->name ? v->name : "?", f);
-    if ((v->constant != NULL && v->producer < 0) || !v->shape_known) {
+    if ((v->constant != NULL && v->producer < 0 && !(is_code(v->dtype) && v->shape.rank > 1)) ||
+        !v->shape_known) {
         return;
     }
     fputc('[', f);

@@ -352,6 +352,22 @@ static enum qd_code infer_reduce(struct qc_infer *c)
     return qc_infer_output(c, 0, x->dtype, &out, symbolic);
 }
 
+/* The scales of blocks have the shape of x, but for one a block along axis. */
+static enum qd_code check_blocks(struct qc_infer *c, const struct qc_value *x,
+                                 const struct qc_value *scale, int axis, int64_t block)
+{
+    struct qc_shape want = x->shape;
+    want.dim[axis] = want.dim[axis] / block + (want.dim[axis] % block != 0);
+    if (!qc_shape_equal(&scale->shape, &want)) {
+        char text[192], wanted[192];
+        return qc_infer_fail(c, QD_INVALID,
+                             "scale '%s' %s does not fit blocks of %" PRId64 " along axis %d: %s",
+                             scale->name, qc_shape_format(&scale->shape, text, sizeof text), block,
+                             axis, qc_shape_format(&want, wanted, sizeof wanted));
+    }
+    return QD_OK;
+}
+
 static enum qd_code check_scale(struct qc_infer *c, const struct qc_value *x)
 {
     const struct qc_value *scale = NULL;
@@ -361,6 +377,13 @@ static enum qd_code check_scale(struct qc_infer *c, const struct qc_value *x)
     }
     int axis = 0;
     QD_TRY(qc_infer_axis(c, qc_node_int(c->n, "axis", 1), x->shape.rank, &axis));
+    int64_t block = qc_node_int(c->n, "block_size", 0);
+    if (block < 0) {
+        return qc_infer_fail(c, QD_INVALID, "block_size is %" PRId64 ", at least 0", block);
+    }
+    if (block > 0) {
+        return check_blocks(c, x, scale, axis, block);
+    }
     if (scale->shape.rank != 1 || scale->shape.dim[0] != x->shape.dim[axis]) {
         char text[192];
         return qc_infer_fail(c, QD_INVALID, "scale '%s' %s does not fit axis %d of size %" PRId64,

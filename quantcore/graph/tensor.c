@@ -1,8 +1,9 @@
 #include "quantcore/graph/tensor.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
+
+#include "quantcore/affine/half.h"
 
 /* Far above any network, far below what makes an addition of sizes wrap. */
 #define MAX_TENSOR_BYTES ((size_t)1 << 40)
@@ -15,7 +16,8 @@ static const struct {
     [QC_F16] = {"f16", 2},         [QC_U8] = {"u8", 1},         [QC_S8] = {"s8", 1},
     [QC_U16] = {"u16", 2},         [QC_S16] = {"s16", 2},       [QC_S32] = {"s32", 4},
     [QC_S64] = {"s64", 8},         [QC_U32] = {"u32", 4},       [QC_U64] = {"u64", 8},
-    [QC_BOOL] = {"bool", 1},       [QC_STRING] = {"string", 0},
+    [QC_BOOL] = {"bool", 1},       [QC_STRING] = {"string", 0}, [QC_S4] = {"s4", 1},
+    [QC_U4] = {"u4", 1},
 };
 
 size_t qc_dtype_size(enum qc_dtype dtype)
@@ -130,21 +132,6 @@ enum qd_code qc_tensor_new(struct qd_arena *arena, enum qc_dtype dtype,
     return QD_OK;
 }
 
-static double f16_to_f64(uint16_t h)
-{
-    int exponent = (h >> 10) & 31;
-    int fraction = h & 1023;
-    double v;
-    if (exponent == 31) {
-        v = fraction ? (double)NAN : (double)INFINITY;
-    } else if (exponent == 0) {
-        v = ldexp(fraction, -24);
-    } else {
-        v = ldexp(fraction + 1024, exponent - 25);
-    }
-    return h & 0x8000 ? -v : v;
-}
-
 /* Saturates: a float that does not fit would be undefined behaviour. NaN gives 0. */
 static int64_t f64_to_s64(double v)
 {
@@ -161,8 +148,10 @@ int64_t qc_tensor_s64(const struct qc_tensor *t, size_t i)
 {
     switch (t->dtype) {
     case QC_U8:
+    case QC_U4:
         return ((const uint8_t *)t->data)[i];
     case QC_S8:
+    case QC_S4:
         return ((const int8_t *)t->data)[i];
     case QC_U16:
         return ((const uint16_t *)t->data)[i];
@@ -200,7 +189,7 @@ double qc_tensor_f64(const struct qc_tensor *t, size_t i)
     case QC_F64:
         return ((const double *)t->data)[i];
     case QC_F16:
-        return f16_to_f64(((const uint16_t *)t->data)[i]);
+        return (double)qc_half_to_f32(((const uint16_t *)t->data)[i]);
     case QC_U64:
         return (double)((const uint64_t *)t->data)[i];
     case QC_U8:
@@ -211,6 +200,8 @@ double qc_tensor_f64(const struct qc_tensor *t, size_t i)
     case QC_U32:
     case QC_S64:
     case QC_BOOL:
+    case QC_S4:
+    case QC_U4:
         return (double)qc_tensor_s64(t, i);
     case QC_UNKNOWN:
     case QC_STRING:

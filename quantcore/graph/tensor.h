@@ -8,10 +8,12 @@
 
 enum qc_dtype {
     QC_UNKNOWN, QC_F32, QC_F64, QC_F16, QC_U8, QC_S8, QC_U16, QC_S16, QC_S32, QC_S64, QC_U32,
-    QC_U64, QC_BOOL, QC_STRING, QC_DTYPE_COUNT
+    QC_U64, QC_BOOL, QC_STRING, QC_S4, QC_U4, QC_DTYPE_COUNT
 };
 
-size_t qc_dtype_size(enum qc_dtype dtype); /* bytes of one element; 0 for UNKNOWN, STRING */
+/* Bytes of one element; 0 for UNKNOWN, STRING. S4 and U4 take a byte each, as s8 and u8: files alone
+ * have two in a byte. */
+size_t qc_dtype_size(enum qc_dtype dtype);
 const char *qc_dtype_name(enum qc_dtype dtype); /* "f32", "u8", … */
 
 struct qc_shape {

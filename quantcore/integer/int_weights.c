@@ -11,7 +11,12 @@ static int output_axis(const struct qc_node *n, int rank)
     return n->op == QC_OP_GEMM && qc_node_int(n, "transB", 0) != 0 ? 0 : rank - 1;
 }
 
-/* One parameter, or one an output channel along that axis. */
+static bool is_4_bits(enum qc_dtype dtype)
+{
+    return dtype == QC_S4 || dtype == QC_U4;
+}
+
+/* One parameter, or one an output channel along that axis; no blocks. */
 static bool along_outputs(const struct qc_node *n, const struct qc_node *dq,
                           const struct qc_tensor *w, const struct qc_tensor *parameters)
 {
@@ -19,7 +24,8 @@ static bool along_outputs(const struct qc_node *n, const struct qc_node *dq,
     int64_t axis = qc_node_int(dq, "axis", 1);
     int want = output_axis(n, w->shape.rank);
     axis += axis < 0 ? w->shape.rank : 0;
-    return count == 1 || (axis == want && count == (size_t)w->shape.dim[want]);
+    return count == 1 || (axis == want && count == (size_t)w->shape.dim[want] &&
+                          qc_node_int(dq, "block_size", 0) == 0);
 }
 
 /* Weight i's zero point. */
@@ -134,13 +140,14 @@ enum qd_code qc_int_weights(struct qc_graph *g, const struct qc_node *n,
     const struct qc_tensor *scale = qc_node_constant(g, dq, 1);
     const struct qc_tensor *zp = qc_node_constant(g, dq, 2);
     bool has_zp = dq->n_inputs > 2 && dq->inputs[2] >= 0;
-    if (w == NULL || (w->dtype != QC_S8 && w->dtype != QC_U8) || w->shape.rank < 1 ||
+    if (w == NULL || (w->dtype != QC_S8 && w->dtype != QC_U8 && !is_4_bits(w->dtype)) ||
+        w->shape.rank < 1 ||
         scale == NULL || (has_zp && zp == NULL) || !parameters_fit(scale, zp, w->dtype) ||
         !along_outputs(n, dq, w, scale)) {
         return QD_OK;
     }
     *ret = (struct qc_int_weights){dq->inputs[0], dq->inputs[1], -1};
-    if (w->dtype == QC_U8 || (zp != NULL && !all_zero(zp))) {
+    if (w->dtype != QC_S8 || (zp != NULL && !all_zero(zp))) { /* 4 bits always fit s8 then */
         const struct qc_shape one = {.rank = 0};
         uint8_t zero = 0;
         const struct qc_tensor none = {.dtype = QC_U8, .shape = one, .data = &zero};

@@ -33,6 +33,13 @@ static const struct {
     [14] = {"COMPLEX64", QC_UNKNOWN, TYPED_NONE},
     [15] = {"COMPLEX128", QC_UNKNOWN, TYPED_NONE},
     [16] = {"BFLOAT16", QC_UNKNOWN, TYPED_NONE},
+    [17] = {"FLOAT8E4M3FN", QC_UNKNOWN, TYPED_NONE},
+    [18] = {"FLOAT8E4M3FNUZ", QC_UNKNOWN, TYPED_NONE},
+    [19] = {"FLOAT8E5M2", QC_UNKNOWN, TYPED_NONE},
+    [20] = {"FLOAT8E5M2FNUZ", QC_UNKNOWN, TYPED_NONE},
+    [21] = {"UINT4", QC_U4, TYPED_INT32},
+    [22] = {"INT4", QC_S4, TYPED_INT32},
+    [23] = {"FLOAT4E2M1", QC_UNKNOWN, TYPED_NONE},
 };
 
 static bool is_data_type(int32_t data_type)
@@ -58,6 +65,23 @@ int32_t qc_onnx_data_type(enum qc_dtype dtype)
         }
     }
     return 0;
+}
+
+/* Files have two elements of 4 bits in a byte, the first in its low half; tensors have one. */
+static bool is_packed(enum qc_dtype dtype)
+{
+    return dtype == QC_S4 || dtype == QC_U4;
+}
+
+static size_t stored_bytes(enum qc_dtype dtype, size_t elements)
+{
+    return is_packed(dtype) ? elements / 2 + elements % 2 : elements * qc_dtype_size(dtype);
+}
+
+static uint8_t half_byte(enum qc_dtype dtype, unsigned byte, size_t i)
+{
+    unsigned v = byte >> (i % 2 * 4) & 15;
+    return (uint8_t)(dtype == QC_S4 && v > 7 ? v + 0xf0 : v);
 }
 
 struct import {
@@ -137,8 +161,8 @@ static size_t count_typed(const Onnx__TensorProto *p, enum typed typed)
            p->n_uint64_data + p->n_string_data;
 }
 
-static enum qd_code check_count(const struct import *im, enum typed typed, size_t elements,
-                                size_t element_size)
+static enum qd_code check_count(const struct import *im, enum typed typed, enum qc_dtype dtype,
+                                size_t elements)
 {
     const Onnx__TensorProto *p = im->proto;
     size_t n = count_typed(p, typed);
@@ -148,15 +172,17 @@ static enum qd_code check_count(const struct import *im, enum typed typed, size_
                           "type %s", im->what, im->name, qc_onnx_data_type_name(p->data_type));
     }
     bool raw = p->raw_data.len > 0 || (p->has_raw_data && n == 0);
-    if (raw && p->raw_data.len != elements * element_size) {
+    size_t bytes = stored_bytes(dtype, elements);
+    size_t typed_count = is_packed(dtype) ? bytes : elements;
+    if (raw && p->raw_data.len != bytes) {
         return qd_fail_on(im->err, QD_INVALID, im->name,
                           "%s '%s': its dims want %zu bytes of data, raw_data has %zu", im->what,
-                          im->name, elements * element_size, p->raw_data.len);
+                          im->name, bytes, p->raw_data.len);
     }
-    if (!raw && n != elements) {
+    if (!raw && n != typed_count) {
         return qd_fail_on(im->err, QD_INVALID, im->name,
                           "%s '%s': its dims want %zu elements, the data has %zu", im->what,
-                          im->name, elements, n);
+                          im->name, typed_count, n);
     }
     return QD_OK;
 }
@@ -198,6 +224,8 @@ static bool store_small(struct qc_tensor *t, size_t i, int64_t v)
     case QC_S64:
     case QC_U64:
     case QC_STRING:
+    case QC_S4:
+    case QC_U4:
     case QC_DTYPE_COUNT:
         return false;
     }
@@ -232,6 +260,37 @@ static enum qd_code fill_typed(const struct import *im, enum typed typed, size_t
     return QD_OK;
 }
 
+/* Two of 4 bits an int32, as in a byte. */
+static enum qd_code fill_halves(const struct import *im, size_t n, struct qc_tensor *t)
+{
+    for (size_t i = 0; i < n; i++) {
+        int32_t v = im->proto->int32_data[i / 2];
+        if (v < 0 || v > UINT8_MAX) {
+            return qd_fail_on(im->err, QD_INVALID, im->name,
+                              "%s '%s': element %zu is %d, two %s in a byte are 0 to 255", im->what,
+                              im->name, i / 2, (int)v,
+                              qc_onnx_data_type_name(im->proto->data_type));
+        }
+        ((uint8_t *)t->data)[i] = half_byte(t->dtype, (unsigned)v, i);
+    }
+    return QD_OK;
+}
+
+static void fill_raw(struct qd_bytes raw, size_t n, struct qc_tensor *t)
+{
+    const uint8_t *from = raw.data;
+    uint8_t *to = t->data;
+    if (!is_packed(t->dtype)) {
+        memcpy(to, from, n * qc_dtype_size(t->dtype));
+    }
+    for (size_t i = 0; t->dtype == QC_BOOL && i < n; i++) {
+        to[i] = to[i] != 0;
+    }
+    for (size_t i = 0; is_packed(t->dtype) && i < n; i++) {
+        to[i] = half_byte(t->dtype, from[i / 2], i);
+    }
+}
+
 enum qd_code qc_onnx_tensor_import(const Onnx__TensorProto *proto, const char *what,
                                    struct qc_external_use *external, struct qd_arena *arena,
                                    struct qc_tensor **ret, struct qd_error *err)
@@ -250,17 +309,15 @@ enum qd_code qc_onnx_tensor_import(const Onnx__TensorProto *proto, const char *w
     size_t n = 0, size = qc_dtype_size(dtype);
     QD_TRY(check_location(&im));
     QD_TRY(read_shape(&im, size, &shape, &n));
-    QD_TRY(qc_onnx_is_external(proto) ? qc_onnx_external_find(external, proto, n * size, &raw, err)
-                                      : check_count(&im, typed, n, size));
+    QD_TRY(qc_onnx_is_external(proto) ? qc_onnx_external_find(external, proto, stored_bytes(dtype, n),
+                                                              &raw, err)
+                                      : check_count(&im, typed, dtype, n));
     struct qc_tensor *t;
     QD_TRY(qc_tensor_new(arena, dtype, &shape, &t, err));
     if (raw.size > 0) {
-        memcpy(t->data, raw.data, n * size);
-        for (size_t i = 0; dtype == QC_BOOL && i < n; i++) {
-            ((uint8_t *)t->data)[i] = ((uint8_t *)t->data)[i] != 0;
-        }
+        fill_raw(raw, n, t);
     } else {
-        QD_TRY(fill_typed(&im, typed, n, t));
+        QD_TRY(is_packed(dtype) ? fill_halves(&im, n, t) : fill_typed(&im, typed, n, t));
     }
     *ret = t;
     return QD_OK;
@@ -280,6 +337,21 @@ enum qd_code qc_onnx_read_tensor(struct qd_bytes bytes, struct qd_arena *arena,
     }
     qc_onnx_pool_done(&pool);
     return code;
+}
+
+/* Without a last second element its half stays 0. */
+static enum qd_code pack(const struct qc_tensor *t, struct qd_arena *arena, uint8_t **ret,
+                         struct qd_error *err)
+{
+    size_t n = qc_shape_elements(&t->shape);
+    const uint8_t *from = t->data;
+    uint8_t *to = NULL;
+    QD_TRY(qd_arena_array(arena, stored_bytes(t->dtype, n), 1, &to, err));
+    for (size_t i = 0; i < n; i++) {
+        to[i / 2] = (uint8_t)(to[i / 2] | (unsigned)(from[i] & 15) << (i % 2 * 4));
+    }
+    *ret = to;
+    return QD_OK;
 }
 
 enum qd_code qc_onnx_tensor_export(const struct qc_tensor *tensor, const char *name,
@@ -302,7 +374,10 @@ enum qd_code qc_onnx_tensor_export(const struct qc_tensor *tensor, const char *n
     p->name = (char *)(uintptr_t)name;
     p->has_raw_data = 1;
     p->raw_data.data = tensor->data;
-    p->raw_data.len = qc_shape_elements(&tensor->shape) * qc_dtype_size(tensor->dtype);
+    p->raw_data.len = stored_bytes(tensor->dtype, qc_shape_elements(&tensor->shape));
+    if (is_packed(tensor->dtype)) {
+        QD_TRY(pack(tensor, arena, &p->raw_data.data, err));
+    }
     *ret = p;
     return QD_OK;
 }

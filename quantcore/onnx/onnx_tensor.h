@@ -14,7 +14,8 @@ int32_t qc_onnx_data_type(enum qc_dtype dtype);
 const char *qc_onnx_data_type_name(int32_t data_type);
 
 /* Copy of a scanned and unpacked tensor in the arena: raw_data, the typed field or the file
- * of `external` that it names, f16 stays f16, bool becomes 0 or 1. The bytes present must be exactly those of the dims (QD_INVALID);
+ * of `external` that it names, f16 stays f16, bool becomes 0 or 1, INT4 and UINT4 come apart, one a
+ * byte. The bytes present must be exactly those of the dims (QD_INVALID);
  * strings, bfloat16, complex, segments are QD_UNSUPPORTED, and external data
  * where `external` is NULL. `what` names it in
  * messages ("initializer"). */
@@ -28,7 +29,8 @@ QD_MUST_CHECK enum qd_code qc_onnx_tensor_import(const struct Onnx__TensorProto 
 QD_MUST_CHECK enum qd_code qc_onnx_read_tensor(struct qd_bytes bytes, struct qd_arena *arena,
                                                struct qc_tensor **ret, struct qd_error *err);
 
-/* TensorProto that borrows name, dims and data (raw_data); only read while it is packed. */
+/* TensorProto that borrows name, dims and data (raw_data; of s4 and u4 a copy, two in a byte); only
+ * read while it is packed. */
 QD_MUST_CHECK enum qd_code qc_onnx_tensor_export(const struct qc_tensor *tensor, const char *name,
                                                  struct qd_arena *arena,
                                                  struct Onnx__TensorProto **ret,

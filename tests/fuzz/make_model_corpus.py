@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Writes the seeds of the model target into tests/fuzz/corpus/model/: small networks that between
-them hold most operators. One of them has its weights in a file beside it, in corpus/onnx/. Python's standard library alone; the same bytes at every run."""
+them hold most operators. One of them has its weights in a file beside it, in corpus/onnx/, where
+the one with weights of 4 bits stands too. Python's standard library alone; the same bytes at every run."""
 import pathlib
 import struct
 
 ROOT = pathlib.Path(__file__).parent / "corpus" / "model"
 EXTERNAL = ROOT.parent / "onnx" / "external_net.onnx"
-F32, U8, S8, S32, S64 = 1, 2, 3, 6, 7
+F32, U8, S8, S32, S64, F16, U4, S4 = 1, 2, 3, 6, 7, 10, 21, 22
 CODES = {F32: "f", U8: "B", S8: "b", S32: "i", S64: "q"}
 
 
@@ -30,6 +31,14 @@ def field(number, value):
 def tensor(name, kind, dims, values):
     return (b"".join(field(1, d) for d in dims) + field(2, kind) + field(8, name) +
             field(9, struct.pack(f"<{len(values)}{CODES[kind]}", *values)))
+
+
+def halves(name, kind, dims, values, raw=True):
+    """Two of 4 bits in a byte (raw_data), or in an int32 (int32_data)."""
+    values = [v & 15 for v in values] + [0] * (len(values) % 2)
+    data = bytes(a | b << 4 for a, b in zip(values[::2], values[1::2]))
+    return (b"".join(field(1, d) for d in dims) + field(2, kind) + field(8, name) +
+            (field(9, data) if raw else field(5, b"".join(varint(b) for b in data))))
 
 
 def external(name, dims, file, offset, size):
@@ -149,6 +158,23 @@ def qdq_net():
     return model(nodes, IMAGE, [value("y", ["N", 3, 5, 5])], tensors)
 
 
+def int4_net():
+    """Weights of 4 bits a channel and in blocks, and of float16."""
+    half = (b"".join(field(1, d) for d in (3, 3)) + field(2, F16) + field(8, "h") +
+            field(9, struct.pack("<9e", *ramp(9))))
+    tensors = [halves("w", S4, [3, 2, 1, 1], [1, -2, 3, -4, 5, -8]),
+               tensor("ws", F32, [3], [0.1, 0.2, 0.3]), halves("wz", S4, [3], [0, 1, -1], False),
+               halves("v", U4, [3, 75], [i * 7 % 16 for i in range(225)], False),
+               tensor("vs", F32, [3, 3], [0.01 * (i + 1) for i in range(9)]),
+               halves("vz", U4, [3, 3], [8] * 9), half]
+    nodes = [node("DequantizeLinear", "w ws wz", "wd", axis=0), node("Conv", "x wd", "c"),
+             node("Flatten", "c", "f"),
+             node("DequantizeLinear", "v vs vz", "vd", axis=1, block_size=32),
+             node("Gemm", "f vd", "g", transB=1), node("Cast", "h", "k", to=F32),
+             node("MatMul", "g k", "y")]
+    return model(nodes, IMAGE, [value("y", ["N", 3])], tensors, opset=21)
+
+
 def matmul_net():
     tensors = [tensor("w", F32, [5, 3], ramp(15)), tensor("e", F32, [], [2.0]),
                tensor("k", F32, [1, 1, 1, 3], ramp(3))]
@@ -187,11 +213,12 @@ def relu_net():
 
 def main():
     ROOT.mkdir(parents=True, exist_ok=True)
-    for make in (conv_net, depthwise_net, shape_net, resize_net, qdq_net, matmul_net, batch_net,
-                 split_net, pair_net, relu_net):
+    for make in (conv_net, depthwise_net, shape_net, resize_net, qdq_net, int4_net, matmul_net,
+                 batch_net, split_net, pair_net, relu_net):
         (ROOT / f"{make.__name__}.onnx").write_bytes(make())
     network, data = external_net()
     EXTERNAL.write_bytes(network)
+    EXTERNAL.with_name("int4_net.onnx").write_bytes(int4_net())
     EXTERNAL.with_suffix(".bin").write_bytes(data)
 
 

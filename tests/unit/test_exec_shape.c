@@ -371,6 +371,62 @@ START_TEST(qc_exec_eval_node__quantize_per_axis__takes_each_slice_its_scale)
 }
 END_TEST
 
+/* [2,5] of 4 bits in blocks of 2 along either axis, the last one ragged. */
+START_TEST(qc_exec_eval_node__dequantize_in_blocks__a_scale_a_block)
+{
+    struct fixture fixture, *f = &fixture;
+    const struct qc_tensor *out[1];
+    int8_t s4[10] = {-8, 7, 1, 2, 3, 4, -5, 6, -7, 0}, zeros[6] = {1, 0, -1, 0, 2, 0};
+    float scale[10] = {1, 2, 4, 0.5f, 0.25f, 8, 1, 1, 1, 1};
+    float along_1[10] = {-9, 6, 2, 4, 16, 2, -2.5f, 1, -2.25f, 0};
+    float along_0[10] = {-8, 14, 4, 1, 0.75f, 4, -10, 24, -3.5f, 0};
+    fixture_init(f);
+    int x = constant_new(f, QC_S4, SHAPE2(2, 5), s4);
+    int s = constant_new(f, QC_F32, SHAPE2(2, 3), scale);
+    int z = constant_new(f, QC_S4, SHAPE2(2, 3), zeros);
+    struct qc_node *n = NODE(f, QC_OP_DEQUANTIZE_LINEAR, value_new(f, QC_F32, SHAPE2(2, 5)), x, s,
+                             z);
+    attr_int(f, n, "axis", -1);
+    attr_int(f, n, "block_size", 2);
+    OK(qc_graph_infer_node(f->g, 0, &f->err));
+    OK(qc_exec_eval_node(f->g, 0, &f->arena, out, &f->err));
+    ck_assert_mem_eq(out[0]->data, along_1, sizeof(along_1));
+    s = constant_new(f, QC_F32, SHAPE2(1, 5), scale);
+    n = NODE(f, QC_OP_DEQUANTIZE_LINEAR, value_new(f, QC_F32, SHAPE2(2, 5)), x, s);
+    attr_int(f, n, "axis", 0);
+    attr_int(f, n, "block_size", 2);
+    OK(qc_exec_eval_node(f->g, 1, &f->arena, out, &f->err));
+    ck_assert_mem_eq(out[0]->data, along_0, sizeof(along_0));
+    /* Scales of another shape, and blocks of QuantizeLinear, are refused. */
+    s = constant_new(f, QC_F32, SHAPE2(2, 2), scale);
+    n = NODE(f, QC_OP_DEQUANTIZE_LINEAR, value_new(f, QC_F32, SHAPE2(2, 5)), x, s);
+    attr_int(f, n, "axis", 1);
+    attr_int(f, n, "block_size", 2);
+    ck_assert_int_eq(qc_graph_infer_node(f->g, 2, &f->err), QD_INVALID);
+    ck_assert_ptr_nonnull(strstr(f->err.message, "does not fit blocks of 2 along axis 1: [2,3]"));
+    ck_assert_int_eq(qc_exec_eval_node(f->g, 2, &f->arena, out, &f->err), QD_UNSUPPORTED);
+    fixture_done(f);
+}
+END_TEST
+
+START_TEST(qc_exec_eval_node__dequantize_of_u4__zero_points_an_axis)
+{
+    struct fixture fixture, *f = &fixture;
+    const struct qc_tensor *out[1];
+    uint8_t u4[4] = {0, 15, 8, 3}, zeros[2] = {8, 3};
+    float scale[2] = {0.5f, 2}, expect[4] = {-4, 3.5f, 10, 0};
+    fixture_init(f);
+    int x = constant_new(f, QC_U4, SHAPE2(2, 2), u4);
+    int s = constant_new(f, QC_F32, SHAPE1(2), scale);
+    int z = constant_new(f, QC_U4, SHAPE1(2), zeros);
+    attr_int(f, NODE(f, QC_OP_DEQUANTIZE_LINEAR, value_new(f, QC_F32, SHAPE2(2, 2)), x, s, z),
+             "axis", 0);
+    OK(qc_exec_eval_node(f->g, 0, &f->arena, out, &f->err));
+    ck_assert_mem_eq(out[0]->data, expect, sizeof(expect));
+    fixture_done(f);
+}
+END_TEST
+
 START_TEST(qc_exec_eval_node__dequantize_of_s32__gives_biases)
 {
     struct fixture fixture, *f = &fixture;
@@ -455,6 +511,8 @@ Suite *test_exec_shape_suite(void)
     tcase_add_loop_test(c, qc_exec_run__softmax__sums_to_one_along_its_axis, 0, 2);
     tcase_add_test(c, qc_exec_run__quantize__rounds_half_to_even_and_saturates);
     tcase_add_test(c, qc_exec_eval_node__quantize_per_axis__takes_each_slice_its_scale);
+    tcase_add_test(c, qc_exec_eval_node__dequantize_in_blocks__a_scale_a_block);
+    tcase_add_test(c, qc_exec_eval_node__dequantize_of_u4__zero_points_an_axis);
     tcase_add_test(c, qc_exec_eval_node__dequantize_of_s32__gives_biases);
     tcase_add_test(c, qc_exec_build__scale_of_zero__is_refused);
     tcase_add_test(c, qc_exec_run__qdq_around_a_conv__equals_the_f32_conv_of_rounded_data);

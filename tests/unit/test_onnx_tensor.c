@@ -100,6 +100,73 @@ START_TEST(read__typed_fields__values)
 }
 END_TEST
 
+/* INT4 and UINT4: two in a byte, the first in its low half. */
+START_TEST(read__halves_of_bytes__values)
+{
+    static const uint8_t bytes[3] = {0xf8, 0x70, 0xaf};
+    static const int as_s4[5] = {-8, -1, 0, 7, -1}, as_u4[5] = {8, 15, 0, 7, 15};
+    int64_t dims[1] = {5};
+    for (int type = 21; type <= 22; type++) {
+        for (int raw = 0; raw < 2; raw++) {
+            Onnx__TensorProto t = make(type, dims, 1);
+            int32_t ints[3] = {bytes[0], bytes[1], bytes[2]};
+            uint8_t copy[3] = {bytes[0], bytes[1], bytes[2]};
+            if (raw == 1) {
+                t.has_raw_data = 1;
+                t.raw_data = (ProtobufCBinaryData){3, copy};
+            } else {
+                t.int32_data = ints;
+                t.n_int32_data = 3;
+            }
+            ck_assert_msg(read_back(&t) == QD_OK, "%s", err.message);
+            ck_assert_int_eq(got->dtype, type == 22 ? QC_S4 : QC_U4);
+            for (size_t i = 0; i < 5; i++) {
+                int want = type == 22 ? as_s4[i] : as_u4[i];
+                ck_assert_int_eq(qc_tensor_s64(got, i), want);
+                ck_assert_double_eq(qc_tensor_f64(got, i), want);
+            }
+            t.raw_data.len -= (size_t)raw;
+            t.n_int32_data -= 1 - (size_t)raw;
+            expect(&t, QD_INVALID, raw ? "its dims want 3 bytes of data, raw_data has 2"
+                                       : "its dims want 3 elements, the data has 2");
+        }
+    }
+    int32_t wide[3] = {0, 256, 0}, negative[3] = {0, 0, -1};
+    Onnx__TensorProto t = make(22, dims, 1);
+    t.int32_data = wide;
+    t.n_int32_data = 3;
+    expect(&t, QD_INVALID, "element 1 is 256, two INT4 in a byte are 0 to 255");
+    t.int32_data = negative;
+    expect(&t, QD_INVALID, "element 2 is -1");
+    dims[0] = 0;
+    t.n_int32_data = 0;
+    ck_assert_int_eq(read_back(&t), QD_OK);
+}
+END_TEST
+
+START_TEST(export__halves_of_bytes__odd_and_even_counts_come_back)
+{
+    for (int64_t n = 0; n < 20; n++) {
+        for (int type = 21; type <= 22; type++) {
+            struct qc_shape shape = {.rank = 1, .dim = {n}};
+            struct qc_tensor *t = NULL;
+            Onnx__TensorProto *p = NULL;
+            ck_assert_int_eq(qc_tensor_new(&arena, type == 22 ? QC_S4 : QC_U4, &shape, &t, &err),
+                             QD_OK);
+            for (int64_t i = 0; i < n; i++) {
+                ((int8_t *)t->data)[i] = (int8_t)((i * 7 + 3) % 16 - (type == 22 ? 8 : 0));
+            }
+            ck_assert_int_eq(qc_onnx_tensor_export(t, "t", &arena, &p, &err), QD_OK);
+            ck_assert_int_eq(p->data_type, type);
+            ck_assert_uint_eq(p->raw_data.len, (size_t)(n + 1) / 2);
+            ck_assert(n % 2 == 0 || p->raw_data.data[n / 2] >> 4 == 0);
+            ck_assert_msg(read_back(p) == QD_OK, "%s", err.message);
+            ck_assert_mem_eq(got->data, t->data, (size_t)n);
+        }
+    }
+}
+END_TEST
+
 START_TEST(read__raw_data__values_f16_bits_and_bools)
 {
     int64_t dims[2] = {1, 2};
@@ -362,6 +429,8 @@ Suite *test_onnx_tensor_suite(void)
     TCase *t = tcase_create("tensor");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, read__typed_fields__values);
+    tcase_add_test(t, read__halves_of_bytes__values);
+    tcase_add_test(t, export__halves_of_bytes__odd_and_even_counts_come_back);
     tcase_add_test(t, read__raw_data__values_f16_bits_and_bools);
     tcase_add_test(t, read__scalar_and_empty__ok);
     tcase_add_test(t, read__size_mismatch__invalid_with_both_sizes);
