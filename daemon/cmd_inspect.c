@@ -30,8 +30,9 @@ static void print_info(const struct qc_model_info *m)
                  "multiply-accumulates a sample; %.1f MB of activations\n",
                  m->n_nodes, m->n_nodes_folded, (long long)m->n_parameters,
                  (double)m->n_macs / 1e6, (double)m->buffer_bytes / 1e6);
-    (void)printf("%s\n%s", m->is_quantized ? "carries QuantizeLinear already"
-                                           : "not quantized yet", m->dump);
+    (void)printf("%s\n%s", m->is_quantized          ? "carries QuantizeLinear already"
+                           : m->has_quantized_weights ? "carries quantized weights already"
+                                                      : "not quantized yet", m->dump);
 }
 
 static const char usage[] = "usage: quantd inspect MODEL\n";

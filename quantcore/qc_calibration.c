@@ -127,9 +127,11 @@ static enum qd_code round_weights(struct qc_pipeline *p, struct qc_graph *g, str
         struct qc_tensor *rounded = NULL;
         bool per_channel =
             qc_is_convolution(n) ? o->weights_per_channel : o->dense_per_channel;
+        const struct qc_weight_format format = {
+            .form = qc_weight_form(o->weights_asymmetric, o->weights_full_range),
+            .bits = o->weight_bits};
         QD_TRY(qc_quantize_weights(v->constant, per_channel ? qc_weights_axis(n, v->constant) : -1,
-                                   qc_weight_form(o->weights_asymmetric, o->weights_full_range),
-                                   arena, &w, err));
+                                   &format, arena, &w, err));
         QD_TRY(qc_tensor_new(arena, QC_F32, &v->constant->shape, &rounded, err));
         for (size_t k = 0; k < qc_shape_elements(&rounded->shape); k++) {
             ((float *)rounded->data)[k] = (float)qc_quantized_weights_value(&w, k);

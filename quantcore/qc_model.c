@@ -120,6 +120,9 @@ enum qd_code qc_model_info_new(const struct qc_graph *g, struct qd_arena *arena,
         const struct qc_node *n = &g->nodes[i];
         m->n_macs += node_macs(g, n);
         m->is_quantized = m->is_quantized || n->op == QC_OP_QUANTIZE_LINEAR;
+        m->has_quantized_weights =
+            m->has_quantized_weights || (n->op == QC_OP_DEQUANTIZE_LINEAR &&
+                                         qc_node_constant(g, n, 0) != NULL);
     }
     for (int i = 0; i < g->n_values; i++) {
         const struct qc_value *v = &g->values[i];

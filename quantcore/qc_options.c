@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "quantcore/quant/quantize_weights.h"
+
 void qc_options_init(struct qc_options *options)
 {
     *options = (struct qc_options){
@@ -20,6 +22,7 @@ void qc_options_init(struct qc_options *options)
         .bins = 150,
         .weights_per_channel = true,
         .dense_per_channel = true,
+        .weight_bits = QC_WEIGHT_BITS,
         .bias_correction = true,
         .holdout = 0.2,
         .batch_size = 8,
@@ -52,6 +55,65 @@ static enum qd_code check_range(const char *field, double value, double lo, doub
     return QD_OK;
 }
 
+/* Is value one of the n allowed? */
+static bool is_among(int value, const int *allowed, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (value == allowed[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum qd_code check_bits(const struct qc_options *o, struct qd_error *err)
+{
+    static const int bits[] = {QC_WEIGHT_BITS, 4, 3, 2, 1, QC_FLOAT16_BITS};
+    if (!is_among(o->weight_bits, bits, QD_COUNT_OF(bits))) {
+        return qd_fail_on(err, QD_INVALID, "bits",
+                          "bits of weights is %d, allowed: 8, 4, 3, 2, 1, and 16 (float16) in mode "
+                          "weight_only", o->weight_bits);
+    }
+    if (o->weight_bits == QC_FLOAT16_BITS && o->mode != QC_MODE_WEIGHT_ONLY) {
+        return qd_fail_on(err, QD_INVALID, "bits",
+                          "bits of weights is 16 (float16) in mode %s, allowed: in mode weight_only",
+                          qc_mode_name(o->mode));
+    }
+    if (o->weight_bits == QC_FLOAT16_BITS && (o->weights_asymmetric || o->weights_full_range)) {
+        return qd_fail_on(err, QD_INVALID, "bits",
+                          "bits of weights is 16 (float16), which has no codes: scheme asymmetric and "
+                          "range full have no use there");
+    }
+    if (o->weight_bits == 1 && (o->weights_asymmetric || o->weights_full_range)) {
+        return qd_fail_on(err, QD_INVALID, "bits",
+                          "bits of weights is 1, with scheme %s and range %s: a sign is symmetric and "
+                          "narrow", o->weights_asymmetric ? "asymmetric" : "symmetric",
+                          o->weights_full_range ? "full" : "narrow");
+    }
+    return QD_OK;
+}
+
+static enum qd_code check_blocks(const struct qc_options *o, struct qd_error *err)
+{
+    static const int sizes[] = {0, 32, 64, 128, 256};
+    if (!is_among(o->block_size, sizes, QD_COUNT_OF(sizes))) {
+        return qd_fail_on(err, QD_INVALID, "block_size",
+                          "block_size is %d, allowed: 0 (none), 32, 64, 128, 256", o->block_size);
+    }
+    if (o->block_size > 0 &&
+        (o->mode != QC_MODE_WEIGHT_ONLY || o->weight_bits > QC_WEIGHT_BITS)) {
+        return qd_fail_on(err, QD_INVALID, "block_size",
+                          "block_size is %d in mode %s with %d bits, allowed: in mode weight_only with "
+                          "8 bits at most", o->block_size, qc_mode_name(o->mode), o->weight_bits);
+    }
+    if (o->block_size > 0 && !(o->weights_per_channel && o->dense_per_channel)) {
+        return qd_fail_on(err, QD_INVALID, "block_size",
+                          "block_size is %d, but %s is false: blocks are parts of a channel",
+                          o->block_size, o->weights_per_channel ? "dense_per_channel" : "per_channel");
+    }
+    return QD_OK;
+}
+
 enum qd_code qc_options_check(const struct qc_options *o, struct qd_error *err)
 {
     QD_TRY(check_range("min_percentile", o->min_percentile, 0.5000001, 1, err));
@@ -73,6 +135,8 @@ enum qd_code qc_options_check(const struct qc_options *o, struct qd_error *err)
                           "mode is dynamic: asymmetric weights are for static and weight_only, "
                           "because ONNX Runtime's ConvInteger takes no zero point a channel");
     }
+    QD_TRY(check_bits(o, err));
+    QD_TRY(check_blocks(o, err));
     QD_TRY(check_range("gate_min_agreement", o->gate_min_agreement, 0, 1, err));
     QD_TRY(check_range("gate_max_drop", o->gate_max_drop, 0, 1, err));
     return check_range("gate_min_sqnr_db", o->gate_min_sqnr_db, 0, 200, err);

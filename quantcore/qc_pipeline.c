@@ -133,6 +133,7 @@ enum qd_code qc_pipeline_plan(struct qc_pipeline *p, struct qd_error *err)
                                         o->weights_per_channel && o->dense_per_channel,
                                     .weights_full_range = o->weights_full_range,
                                     .weights_asymmetric = o->weights_asymmetric,
+                                    .weight_bits = o->weight_bits,
                                     .activations = o->activations,
                                     .bias_correction = o->bias_correction,
                                     .quantize_last_output = o->quantize_last_output,

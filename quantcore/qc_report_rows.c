@@ -131,14 +131,32 @@ static void weights_row(struct qc_layer_row *row, const struct qc_graph *g,
         strcmp(row->precision, "int8") == 0 ? qc_saturating_pairs(n, w) : 0;
     row->n_channels = w->source->shape.dim[qc_weights_axis(n, w->source)];
     row->n_groups = n->op == QC_OP_CONV ? qc_node_int(n, "group", 1) : 1;
+    row->block_size = w->format.block;
+}
+
+/* Codes of the model's own have no quantized weights in a mode that restores them as they are. */
+static int weight_bits(const struct qc_pipeline *p, int node)
+{
+    const struct qc_quantized_weights *w = p->quantized->weights[node];
+    const struct qc_node *n = &p->graph->nodes[node];
+    const struct qc_imported_constant *c =
+        qc_is_product(n) ? qc_import_constant(p->import, p->graph, n->inputs[1]) : NULL;
+    if (w != NULL || c == NULL) {
+        return w != NULL ? w->format.bits : 0;
+    }
+    enum qc_dtype dtype = p->graph->values[c->code].constant->dtype;
+    return dtype == QC_S4 || dtype == QC_U4 ? 4 : QC_WEIGHT_BITS;
 }
 
 static const char *precision_of(const struct qc_pipeline *p, int node)
 {
+    static const char *const names[] = {
+        [0] = "int8_weights", [1] = "int1_weights", [2] = "int2_weights", [3] = "int3_weights", [4] = "int4_weights",
+        [QC_WEIGHT_BITS] = "int8_weights", [QC_FLOAT16_BITS] = "float16_weights"};
     if (!p->plan->integer[node]) {
         return "f32";
     }
-    return p->options->mode == QC_MODE_WEIGHT_ONLY ? "int8_weights" : "int8";
+    return p->options->mode == QC_MODE_WEIGHT_ONLY ? names[weight_bits(p, node)] : "int8";
 }
 
 static enum qd_code layer_rows(struct qc_pipeline *p, struct qd_error *err)
@@ -167,6 +185,7 @@ static enum qd_code layer_rows(struct qc_pipeline *p, struct qd_error *err)
                                      .weight_sqnr_db = weight_sqnr(p->quantized->weights[i]),
                                      .n_weights = weights_of(g, n)};
         weights_row(row, g, n, p->quantized->weights[i]);
+        row->weight_bits = p->plan->integer[i] ? weight_bits(p, i) : 0;
         for (int k = 0; k < n_measured; k++) {
             if (layers[k].f32_node == i) {
                 measured(row, &layers[k]);
@@ -382,6 +401,8 @@ enum qd_code qc_report_fill(struct qc_pipeline *p, struct qd_error *err)
     QD_TRY(calibration_rows(p, err));
     QD_TRY(layer_rows(p, err));
     QD_TRY(output_rows(p, err));
+    r->weight_bits = p->options->weight_bits;
+    r->block_size = p->options->block_size;
     r->n_nodes_int8 = p->plan->n_integer;
     r->n_nodes_f32 = p->plan->n_f32;
     r->n_imported_tensors = p->import != NULL ? p->import->n_pairs : 0;

@@ -20,8 +20,8 @@ enum qc_phase {
 };
 const char *qc_phase_name(enum qc_phase phase); /* "validating", … */
 
-/* static: calibrated integers throughout. weight_only: s8 weights, f32 arithmetic. dynamic: s8
- * weights, activations quantized in each run. The last two need no calibration data; with data the
+/* static: calibrated integers throughout. weight_only: weights of a few bits, f32 arithmetic.
+ * dynamic: s8 weights, activations quantized in each run. The last two need no calibration data; with data the
  * biases are corrected for the weights' rounding (bias_correction). */
 enum qc_mode { QC_MODE_STATIC, QC_MODE_WEIGHT_ONLY, QC_MODE_DYNAMIC, QC_MODE_COUNT };
 const char *qc_mode_name(enum qc_mode mode); /* "static", "weight_only", "dynamic" */
@@ -35,7 +35,8 @@ enum qc_inference { QC_INFERENCE_FLOAT, QC_INFERENCE_QUANTIZED };
 struct qc_options {
     enum qc_mode mode;                         /* static; the others use weights_per_channel,
                                                   dense_per_channel, weights_full_range,
-                                                  weights_asymmetric (weight_only), exclude,
+                                                  weights_asymmetric (weight_only),
+                                                  weight_bits, block_size (weight_only), exclude,
                                                   bias_correction (with data), holdout,
                                                   max_samples, max_verification, batch_size, isa,
                                                   memory_limit and the gate */
@@ -56,6 +57,12 @@ struct qc_options {
     bool weights_asymmetric;                   /* false; true: from the smallest weight to the
                                                   largest, with a zero point beside each scale;
                                                   all codes are used. Not in mode dynamic */
+    int weight_bits;                           /* 8; 4, 3, 2, 1: fewer codes, in s8 but for
+                                                  weight_only, where the file has two of them a
+                                                  byte; 16: float16, weight_only alone */
+    int block_size;                            /* weights along the inputs that share a scale: 0
+                                                  (all), 32, 64, 128, 256; weight_only alone, up to
+                                                  8 bits, with scales a channel */
     bool bias_correction;                      /* true */
     bool quantize_last_output;                 /* false: the last Conv/Gemm keeps f32 output */
     struct qc_exclude exclude;                 /* operators left in f32 */
@@ -154,15 +161,18 @@ struct qc_calibration_row {
 
 struct qc_layer_row {
     const char *node, *op_type, *output; /* output: the f32 tensor's name */
-    const char *precision;        /* "int8", "f32"; "int8_weights": f32 but for those */
+    const char *precision;        /* "int8", "f32"; f32 but for the weights: "int8_weights",
+                                     "int4_weights" … "int1_weights", "float16_weights" */
     const char *reason;           /* why it is f32, else "" */
     double local_sqnr_db, cumulative_sqnr_db, cosine, max_error, saturated_share;
                                   /* NAN where not measured */
     double weight_sqnr_db;        /* NAN without weights */
     int64_t n_weights;
+    int weight_bits;              /* of the weights' codes; 16: float16; 0: f32 */
+    int block_size;               /* weights that share a scale along the inputs; 0: all */
     /* of an integer Conv, Gemm or MatMul; NULL and 0 otherwise */
     const char *input, *weights;  /* the data tensor and the weights that it multiplies */
-    const float *weight_scales;   /* one a tensor, or one an output channel */
+    const float *weight_scales;   /* one a tensor, an output channel, or a block */
     int n_weight_scales;
     const int32_t *weight_zero_points; /* as many; NULL: all are 0 */
     int n_dead_channels;          /* output channels with next to no weights: scale raised */
@@ -193,6 +203,7 @@ struct qc_choice {
 struct qc_report {
     const char *model_name;
     enum qc_mode mode;
+    int weight_bits, block_size;  /* as asked for */
     int64_t opset_in, opset_out;
     const char *isa;
     int n_threads;
@@ -274,6 +285,7 @@ struct qc_model_info {
     int64_t n_parameters, n_macs;  /* multiply-accumulates of one sample */
     size_t buffer_bytes;           /* activations of one f32 run, one thread */
     bool is_quantized;             /* carries QuantizeLinear already */
+    bool has_quantized_weights;    /* a DequantizeLinear of a constant */
     const char *dump;              /* the folded graph, one line a node */
 };
 QD_MUST_CHECK enum qd_code qc_inspect(struct qd_bytes model, const struct qc_external *external,

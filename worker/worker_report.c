@@ -14,14 +14,15 @@ static json_t *number(double x)
 
 static json_t *layer_row(const struct qc_layer_row *r)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:i, s:i, s:I, s:b}",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:i, s:i, s:i, s:i, s:I, s:b}",
                      "node",
                      r->node, "op_type", r->op_type, "output", r->output, "precision",
                      r->precision, "reason", r->reason, "local_sqnr_db", number(r->local_sqnr_db),
                      "cumulative_sqnr_db", number(r->cumulative_sqnr_db), "cosine",
                      number(r->cosine), "max_error", number(r->max_error), "saturated_share",
                      number(r->saturated_share), "weight_sqnr_db", number(r->weight_sqnr_db),
-                     "n_weights", (json_int_t)r->n_weights, "dead_channels", r->n_dead_channels,
+                     "n_weights", (json_int_t)r->n_weights, "weight_bits", r->weight_bits,
+                     "block_size", r->block_size, "dead_channels", r->n_dead_channels,
                      "raised_scales", r->n_raised_scales, "saturating_pairs",
                      (json_int_t)r->n_saturating_pairs, "f32_bias", r->f32_bias);
 }
@@ -120,10 +121,11 @@ json_t *worker_report_json(const struct qc_report *report)
         json_array_append_new(warnings, json_string(report->warnings[i]));
     }
     json_t *json = json_pack(
-        "{s:s, s:s, s:{s:I, s:I}, s:s, s:i, s:I, s:I, s:b, s:b, s:{s:I, s:I}, s:{s:i, s:i}, "
+        "{s:s, s:s, s:{s:i, s:i}, s:{s:I, s:I}, s:s, s:i, s:I, s:I, s:b, s:b, s:{s:I, s:I}, s:{s:i, s:i}, "
         "s:{s:i, s:i}, s:o, s:f, s:I, "
         "s:b, s:o, s:o, s:o}",
-        "model", report->model_name, "mode", qc_mode_name(report->mode), "opset", "in",
+        "model", report->model_name, "mode", qc_mode_name(report->mode), "weights", "bits",
+        report->weight_bits, "block_size", report->block_size, "opset", "in",
         (json_int_t)report->opset_in, "out",
         (json_int_t)report->opset_out, "isa", report->isa, "threads", report->n_threads,
         "n_calibration", (json_int_t)report->n_calibration, "n_verification",
@@ -181,11 +183,26 @@ static void print_output(FILE *out, const struct qc_output_row *r)
     }
 }
 
-static void print_samples(FILE *out, const struct qc_report *report)
+/* What is not the default. */
+static void print_mode(FILE *out, const struct qc_report *report)
 {
     if (report->mode != QC_MODE_STATIC) {
         fprintf(out, "mode %s, ", qc_mode_name(report->mode));
     }
+    if (report->weight_bits == 16) {
+        fprintf(out, "weights in float16, ");
+    } else if (report->weight_bits != 8 || report->block_size > 0) {
+        fprintf(out, "weights of %d bit%s", report->weight_bits, report->weight_bits > 1 ? "s" : "");
+        if (report->block_size > 0) {
+            fprintf(out, " in blocks of %d", report->block_size);
+        }
+        fprintf(out, ", ");
+    }
+}
+
+static void print_samples(FILE *out, const struct qc_report *report)
+{
+    print_mode(out, report);
     if (report->mode != QC_MODE_STATIC && report->n_calibration == 0) {
         fprintf(out, "without calibration, verified on %lld samples\n",
                 (long long)report->n_verification);

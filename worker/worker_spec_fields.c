@@ -151,6 +151,8 @@ static const struct worker_spec_field fields[] = {
     {"/weights/dense_per_channel", FIELD_BOOL, OPTION(dense_per_channel), NULL, NULL},
     {"/weights/range", FIELD_WORD, 0, set_weight_range, "narrow, full"},
     {"/weights/scheme", FIELD_WORD, 0, set_weight_scheme, "symmetric, asymmetric"},
+    {"/weights/bits", FIELD_INT, OPTION(weight_bits), NULL, NULL},
+    {"/weights/block_size", FIELD_INT, OPTION(block_size), NULL, NULL},
     {"/weights/bias_correction", FIELD_BOOL, OPTION(bias_correction), NULL, NULL},
     {"/gate/min_sqnr_db", FIELD_F64, OPTION(gate_min_sqnr_db), NULL, NULL},
     {"/gate/min_agreement", FIELD_F64, OPTION(gate_min_agreement), NULL, NULL},

@@ -15,7 +15,8 @@ static const char *const grid_fields[] = {
     "/calibration/input_range",        "/activations/type",
     "/activations/scheme",             "/weights/per_channel",
     "/weights/dense_per_channel",      "/weights/range",
-    "/weights/scheme",                 "/weights/bias_correction",
+    "/weights/scheme",                 "/weights/bits",
+    "/weights/block_size",             "/weights/bias_correction",
     "/quantize_last_output",
 };
 

@@ -115,7 +115,9 @@ enum qd_code worker_table_from_report(const struct qc_report *report, struct qd_
     }
     for (int i = 0; i < report->n_layers; i++) {
         const struct qc_layer_row *l = &report->layers[i];
-        if (l->n_weight_scales > 0 && l->weight_zero_points == NULL) { /* no format has them */
+        /* No format has zero points, blocks, or other codes than s8. */
+        if (l->n_weight_scales > 0 && l->weight_zero_points == NULL && l->weight_bits == 8 &&
+            l->block_size == 0) {
             layers[n_layers++] =
                 (struct worker_table_layer){.node = l->node,
                                             .op_type = l->op_type,

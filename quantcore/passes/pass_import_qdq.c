@@ -104,7 +104,8 @@ static enum qd_code take_constant(struct qc_graph *g, int i, struct qc_import *i
         .code = n.inputs[0],
         .scale = n.inputs[1],
         .zero_point = n.n_inputs > 2 ? n.inputs[2] : -1,
-        .axis = single ? -1 : (int)(axis < 0 ? axis + shape->rank : axis)};
+        .axis = single ? -1 : (int)(axis < 0 ? axis + shape->rank : axis),
+        .block = single ? 0 : qc_node_int(&n, "block_size", 0)};
     import->n_constants++;
     return QD_OK;
 }
@@ -160,7 +161,8 @@ enum qd_code qc_import_constants(struct qc_graph *g, struct qc_import *ret, stru
             QD_TRY(q ? fold_node(g, i, err) : take_constant(g, i, &import, err));
         } else if (n->op == QC_OP_TRANSPOSE && n->n_outputs == 1 && n->outputs[0] >= 0 &&
                    !qc_graph_is_output(g, n->outputs[0]) &&
-                   qc_import_constant(&import, g, n->inputs[0]) != NULL) {
+                   qc_import_constant(&import, g, n->inputs[0]) != NULL &&
+                   import.constant[n->inputs[0]].block == 0) {
             QD_TRY(transpose_constant(g, i, &import, err));
         }
     }
@@ -226,7 +228,7 @@ static enum qd_code rescale(struct qc_graph *g, struct qc_imported_constant *c, 
     size_t *at = NULL;
     struct qc_tensor *scale = NULL;
     const char *name = NULL;
-    if (!all_zero(g, c->zero_point) || (c->axis >= 0 && c->axis != axis)) {
+    if (!all_zero(g, c->zero_point) || c->block > 0 || (c->axis >= 0 && c->axis != axis)) {
         return QD_OK;
     }
     for (int d = axis + 1; d < after->shape.rank; d++) {

@@ -5,7 +5,7 @@
  * Weights. A constant behind a DequantizeLinear (or f32 behind both) becomes the f32 constant
  * that it stands for; its codes, scales, zero points and axis are remembered and never change. A
  * Transpose of them works on the codes, and a BatchNormalization that is folded into them on the
- * scales (with a positive factor a channel; else such weights are quantized anew).
+ * scales (with a positive factor a channel; else, and in blocks, such weights are quantized anew).
  * Activations. QuantizeLinear -> DequantizeLinear with the same constant pair (one f32 scale > 0,
  * a u8 or s8 zero point) is taken out when nothing else reads the codes; the tensor in front of
  * it keeps the pair. What has another form (a scale an axis, a scale that is data, codes that are
@@ -21,6 +21,8 @@ struct qc_imported_constant {
     const struct qc_tensor *real; /* f32: what DequantizeLinear gives */
     int code, scale, zero_point;  /* values of the graph; zero_point -1: absent, thus 0 */
     int axis;                     /* of the scales in the codes; -1: one scale */
+    int64_t block;                /* codes along axis that share a scale, which has their rank then;
+                                     0: all */
 };
 
 struct qc_import {

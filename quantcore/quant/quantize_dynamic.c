@@ -148,7 +148,7 @@ static enum qd_code take_weights(struct qc_rewrite *r, int i, struct dynamic *d,
         r->weights[i] = d->weights;
         return QD_OK;
     }
-    QD_TRY(qc_rewrite_quantize(r, i, alpha_of(n), err));
+    QD_TRY(qc_rewrite_quantize(r, i, alpha_of(n), false, err));
     const struct qc_quantized_weights *w = r->weights[i];
     const struct qc_tensor *q = w->q;
     if (is_transposed(n)) {
@@ -261,6 +261,9 @@ enum qd_code qc_quantize_dynamic(const struct qc_graph *g,
     struct dynamic *dynamic = NULL;
     if (options->weights_asymmetric) {
         return qd_fail(err, QD_INVALID, "dynamic products have no zero points of weights");
+    }
+    if (options->block_size > 0 || options->weight_bits > QC_WEIGHT_BITS) {
+        return qd_fail(err, QD_INVALID, "dynamic products have no blocks of weights and no float16");
     }
     QD_TRY(qc_rewrite_new(g, options, arena, &r, err));
     QD_TRY(qd_arena_array(arena, (size_t)g->n_values, sizeof(*dynamic), &dynamic, err));

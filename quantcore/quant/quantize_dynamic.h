@@ -1,4 +1,5 @@
-/* `mode: dynamic`: the weights of Conv, Gemm and MatMul are s8 in the file, their input is
+/* `mode: dynamic`: the weights of Conv, Gemm and MatMul are s8 in the file (with codes of fewer bits
+ * too, which products take as s8 only), their input is
  * quantized while the network runs, with the range that it has in that run. No data are needed.
  *
  *     x ── DynamicQuantizeLinear ─ codes ─ ConvInteger / MatMulInteger ─ Cast ─ Mul ─ Add ─ y

@@ -167,14 +167,28 @@ static const struct qc_imported_constant *imported(const struct qc_builder *b,
                            : NULL;
 }
 
+/* Of the last node, which has an axis. */
+static enum qd_code add_block_size(struct qc_builder *b, int64_t block, struct qd_error *err)
+{
+    struct qc_node *n = &b->g->nodes[b->g->n_nodes - 1];
+    struct qc_attr *both = NULL;
+    QD_TRY(qd_arena_array(b->arena, 2, sizeof(*both), &both, err));
+    both[0] = n->attrs[0];
+    both[1] = (struct qc_attr){.name = "block_size", .type = QC_ATTR_INT, .i = block};
+    n->attrs = both;
+    n->n_attrs = 2;
+    return QD_OK;
+}
+
 /* The DequantizeLinear that the model had, with its own constants. */
 static enum qd_code restore(struct qc_builder *b, const struct qc_imported_constant *c,
                             const char *base, int *ret, struct qd_error *err)
 {
     const char *name = NULL;
     QD_TRY(qc_builder_name(b, base, "_dequantized", &name, err));
-    return qc_builder_convert(b, QC_OP_DEQUANTIZE_LINEAR, name, name, c->code, c->scale,
-                              c->zero_point, c->axis, ret, err);
+    QD_TRY(qc_builder_convert(b, QC_OP_DEQUANTIZE_LINEAR, name, name, c->code, c->scale,
+                              c->zero_point, c->axis, ret, err));
+    return c->block > 0 ? add_block_size(b, c->block, err) : QD_OK;
 }
 
 enum qd_code qc_builder_restore_constants(struct qc_builder *b, const struct qc_node *from,
@@ -210,12 +224,14 @@ static enum qd_code as_weights(const struct qc_builder *b, const struct qc_node 
     const struct qc_tensor *scale = b->old->values[c->scale].constant;
     int32_t *zero_point = NULL;
     size_t n_scales = qc_shape_elements(&scale->shape);
-    *ret_fits = (code->dtype == QC_S8 || code->dtype == QC_U8) && scale->dtype == QC_F32 &&
-                (c->axis < 0 || c->axis == qc_weights_axis(n, c->real));
+    bool is_unsigned = code->dtype == QC_U8 || code->dtype == QC_U4;
+    bool four_bits = code->dtype == QC_S4 || code->dtype == QC_U4;
+    *ret_fits = (code->dtype == QC_S8 || is_unsigned || four_bits) && scale->dtype == QC_F32 &&
+                c->block == 0 && (c->axis < 0 || c->axis == qc_weights_axis(n, c->real));
     if (!*ret_fits) {
         return QD_OK;
     }
-    if (code->dtype == QC_U8 || !all_zero(b->old, c->zero_point)) { /* u8: NULL would say s8 */
+    if (is_unsigned || !all_zero(b->old, c->zero_point)) { /* u8: NULL would say s8 */
         const struct qc_tensor *z =
             c->zero_point >= 0 ? b->old->values[c->zero_point].constant : NULL;
         QD_TRY(qd_arena_array(b->arena, n_scales, sizeof(*zero_point), &zero_point, err));
@@ -230,6 +246,7 @@ static enum qd_code as_weights(const struct qc_builder *b, const struct qc_node 
                                          .n_scales = (int)n_scales,
                                          .scale = scale->data,
                                          .zero_point = zero_point,
+                                         .format = {.bits = four_bits ? 4 : QC_WEIGHT_BITS},
                                          .imported = true};
     return QD_OK;
 }
@@ -330,8 +347,10 @@ enum qd_code qc_builder_add_parameters(struct qc_builder *b, int i, int *ret_wei
     if (c == NULL) {
         bool per_channel =
             qc_is_convolution(n) ? o->weights_per_channel : o->dense_per_channel;
-        QD_TRY(qc_quantize_weights(source, per_channel ? qc_weights_axis(n, source) : -1,
-                                   qc_weight_form(o->weights_asymmetric, o->weights_full_range),
+        const struct qc_weight_format format = {
+            .form = qc_weight_form(o->weights_asymmetric, o->weights_full_range),
+            .bits = o->weight_bits > 0 ? o->weight_bits : QC_WEIGHT_BITS};
+        QD_TRY(qc_quantize_weights(source, per_channel ? qc_weights_axis(n, source) : -1, &format,
                                    b->arena, w, err));
     }
     b->result->weights[i] = w;

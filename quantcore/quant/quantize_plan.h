@@ -35,6 +35,7 @@ struct qc_quantize_options {
     bool dense_per_channel;      /* the same of a Gemm or MatMul */
     bool weights_full_range;     /* [-128, 127], else [-127, 127] */
     bool weights_asymmetric;     /* a zero point beside each scale */
+    int weight_bits;             /* 8, 4, 3, 2 or 1, in s8; 0 stands for 8 */
     struct qc_scheme activations;
     bool bias_correction;
     bool quantize_last_output;

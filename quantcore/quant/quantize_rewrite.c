@@ -89,7 +89,7 @@ static bool take_imported(const struct qc_rewrite *r, const struct qc_node *n,
     }
     const struct qc_tensor *code = r->old->values[c->code].constant;
     const struct qc_tensor *scale = r->old->values[c->scale].constant;
-    if (code->dtype != QC_S8 || scale->dtype != QC_F32 || !all_zero(r->old, c->zero_point) ||
+    if (code->dtype != QC_S8 || c->block > 0 || scale->dtype != QC_F32 || !all_zero(r->old, c->zero_point) ||
         (c->axis >= 0 && c->axis != qc_weights_axis(n, c->real))) {
         return false;
     }
@@ -98,6 +98,7 @@ static bool take_imported(const struct qc_rewrite *r, const struct qc_node *n,
                                          .axis = c->axis,
                                          .n_scales = (int)qc_shape_elements(&scale->shape),
                                          .scale = scale->data,
+                                         .format = {.bits = QC_WEIGHT_BITS},
                                          .imported = true};
     return true;
 }
@@ -118,7 +119,8 @@ static enum qd_code scaled(struct qc_rewrite *r, const struct qc_tensor *t, floa
     return QD_OK;
 }
 
-enum qd_code qc_rewrite_quantize(struct qc_rewrite *r, int i, float factor, struct qd_error *err)
+enum qd_code qc_rewrite_quantize(struct qc_rewrite *r, int i, float factor, bool packed,
+                                 struct qd_error *err)
 {
     const struct qc_node *n = &r->old->nodes[i];
     const struct qc_rewrite_options *o = &r->options;
@@ -131,10 +133,17 @@ enum qd_code qc_rewrite_quantize(struct qc_rewrite *r, int i, float factor, stru
     }
     bool per_channel = qc_is_convolution(n) ? o->weights_per_channel : o->dense_per_channel;
     QD_TRY(scaled(r, qc_node_constant(r->old, n, 1), factor, &source, err));
+    const struct qc_weight_format format = {
+        .form = qc_weight_form(o->weights_asymmetric, o->weights_full_range),
+        .bits = o->weight_bits > 0 ? o->weight_bits : QC_WEIGHT_BITS,
+        .block = o->block_size,
+        .block_axis = qc_weights_input_axis(n, source),
+        .packed = packed};
     enum qd_code code = qc_quantize_weights(
-        source, per_channel ? qc_weights_axis(n, source) : -1,
-        qc_weight_form(o->weights_asymmetric, o->weights_full_range), r->arena, w, err);
-    return code == QD_OK ? QD_OK : qd_wrap(err, code, "quantize the weights of '%s'", n->name);
+        source, per_channel ? qc_weights_axis(n, source) : -1, &format, r->arena, w, err);
+    return code == QD_OK ? QD_OK
+                         : qd_wrap(err, code, "quantize the weights '%s' of '%s'",
+                                   r->old->values[n->inputs[1]].name, n->name);
 }
 
 /* Is there a bias to correct: none, or a constant with one number a channel. */
@@ -219,27 +228,14 @@ enum qd_code qc_rewrite_constant(struct qc_rewrite *r, const char *base, const c
     return qc_graph_add_constant(r->graph, name, tensor, ret, err);
 }
 
-static enum qd_code add_numbers(struct qc_rewrite *r, const char *base, const char *suffix,
-                                enum qc_dtype dtype, const void *data, size_t n, int *ret,
-                                struct qd_error *err)
+enum qd_code qc_rewrite_numbers(struct qc_rewrite *r, const char *base, const char *suffix,
+                                enum qc_dtype dtype, const struct qc_shape *shape,
+                                const void *data, int *ret, struct qd_error *err)
 {
-    struct qc_shape shape = {.rank = n > 0 ? 1 : 0, .dim = {(int64_t)n}};
     struct qc_tensor *t = NULL;
-    QD_TRY(qc_tensor_new(r->arena, dtype, &shape, &t, err));
-    memcpy(t->data, data, (n > 0 ? n : 1) * qc_dtype_size(dtype));
+    QD_TRY(qc_tensor_new(r->arena, dtype, shape, &t, err));
+    memcpy(t->data, data, qc_shape_elements(shape) * qc_dtype_size(dtype));
     return qc_rewrite_constant(r, base, suffix, t, ret, err);
-}
-
-enum qd_code qc_rewrite_floats(struct qc_rewrite *r, const char *base, const char *suffix,
-                               const float *data, size_t n, int *ret, struct qd_error *err)
-{
-    return add_numbers(r, base, suffix, QC_F32, data, n, ret, err);
-}
-
-enum qd_code qc_rewrite_codes(struct qc_rewrite *r, const char *base, const char *suffix,
-                              const int8_t *data, size_t n, int *ret, struct qd_error *err)
-{
-    return add_numbers(r, base, suffix, QC_S8, data, n, ret, err);
 }
 
 enum qd_code qc_rewrite_add(struct qc_rewrite *r, struct qc_rewrite_step *step,
@@ -295,7 +291,10 @@ static enum qd_code restore(struct qc_rewrite *r, const struct qc_imported_const
     }
     r->graph->values[v].constant = NULL;
     QD_TRY(qc_rewrite_add(r, &step, &n, err));
-    return c->axis >= 0 ? qc_rewrite_set_int(r, n, "axis", c->axis, err) : QD_OK;
+    if (c->axis >= 0) {
+        QD_TRY(qc_rewrite_set_int(r, n, "axis", c->axis, err));
+    }
+    return c->block > 0 ? qc_rewrite_set_int(r, n, "block_size", c->block, err) : QD_OK;
 }
 
 enum qd_code qc_rewrite_copy(struct qc_rewrite *r, int i, const int *inputs, int n_inputs,

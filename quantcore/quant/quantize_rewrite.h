@@ -1,5 +1,5 @@
 /* A new graph beside the f32 one, for the modes that need no calibration: the same header, values
- * and names, its nodes copied or replaced one by one. Weights become s8 codes here; what is done
+ * and names, its nodes copied or replaced one by one. Weights become codes here; what is done
  * with them is the business of quantize_weight_only.c and quantize_dynamic.c. */
 #ifndef QC_QUANTIZE_REWRITE_H
 #define QC_QUANTIZE_REWRITE_H
@@ -14,6 +14,10 @@ struct qc_rewrite_options {
     bool dense_per_channel;            /* of a Gemm or MatMul */
     bool weights_full_range;           /* codes down to -128 */
     bool weights_asymmetric;           /* a zero point beside each scale; not for dynamic */
+    int weight_bits;                   /* 8, 4, 3, 2, 1, or 16: float16, which is not for dynamic; 0
+                                          stands for 8 */
+    int block_size;                    /* weights along the inputs that share a scale; 0: all; not for
+                                          dynamic */
     struct qc_exclude exclude;         /* lists are borrowed */
     const double *const *channel_mean; /* [n_values] E[x] along dim 1 of the input of a Conv or
                                           Gemm, along the last of a MatMul's, for its bias; NULL
@@ -45,10 +49,10 @@ QD_MUST_CHECK enum qd_code qc_rewrite_new(const struct qc_graph *old,
  * MatMul, or its weights are no f32 constant of rank 2 or more; NULL when it can. */
 const char *qc_rewrite_obstacle(const struct qc_rewrite *r, int i);
 /* The weights of node i as codes: the model's own where it had symmetric s8 ones with the scales
- * this node can use, else quantized. factor: of the f32 weights (a Gemm's alpha). Sets
- * r->weights[i]. Errors name the node. */
+ * this node can use, else quantized; those of 4 bits and fewer as s4 where packed, else as s8.
+ * factor: of the f32 weights (a Gemm's alpha). Sets r->weights[i]. Errors name node and weights. */
 QD_MUST_CHECK enum qd_code qc_rewrite_quantize(struct qc_rewrite *r, int i, float factor,
-                                               struct qd_error *err);
+                                               bool packed, struct qd_error *err);
 /* The bias of node i, whose weights are codes, corrected for their rounding where the means of
  * its input are known: f32, one an output channel. *ret NULL: none is, it stays as it was (so of
  * a MatMul, whose Add takes the correction where it can, of a Gemm with alpha or beta, with
@@ -59,14 +63,11 @@ QD_MUST_CHECK enum qd_code qc_rewrite_correct(const struct qc_rewrite *r, int i,
 QD_MUST_CHECK enum qd_code qc_rewrite_constant(struct qc_rewrite *r, const char *base,
                                                const char *suffix, const struct qc_tensor *tensor,
                                                int *ret, struct qd_error *err);
-/* The same of f32 numbers: of rank 1, or one of rank 0 when n is 0. */
-QD_MUST_CHECK enum qd_code qc_rewrite_floats(struct qc_rewrite *r, const char *base,
-                                             const char *suffix, const float *data, size_t n,
-                                             int *ret, struct qd_error *err);
-/* The same of s8 numbers. */
-QD_MUST_CHECK enum qd_code qc_rewrite_codes(struct qc_rewrite *r, const char *base,
-                                            const char *suffix, const int8_t *data, size_t n,
-                                            int *ret, struct qd_error *err);
+/* The same of a copy of numbers. */
+QD_MUST_CHECK enum qd_code qc_rewrite_numbers(struct qc_rewrite *r, const char *base,
+                                              const char *suffix, enum qc_dtype dtype,
+                                              const struct qc_shape *shape, const void *data,
+                                              int *ret, struct qd_error *err);
 /* A node between values; name NULL: that of the first output, "": made up. outputs: existing
  * values, or -1, which becomes a new value "<base><suffix[k]>". ret_node is valid until the next.
  */

@@ -2,9 +2,12 @@
 
 #include <string.h>
 
+/* TensorProto.FLOAT of onnx.proto; the opset that INT4 and blocks came with */
+enum { ONNX_FLOAT = 1, INT4_OPSET = 21 };
+
 /* What became of a tensor of weights. */
 struct shared {
-    int axis, value; /* value: out of the DequantizeLinear; -1: none yet */
+    int axis, value; /* value: out of the DequantizeLinear or Cast; -1: none yet */
     struct qc_quantized_weights *weights;
 };
 
@@ -19,19 +22,43 @@ static enum qd_code dequantize(struct qc_rewrite *r, const char *base,
                                    .n_outputs = 1,
                                    .outputs = {-1},
                                    .suffix = {"_dequantized"}};
-    size_t scales = w->axis >= 0 ? (size_t)w->n_scales : 0;
+    const struct qc_shape shape = qc_weights_scale_shape(w);
+    int64_t block = w->format.block;
     int8_t *zero_points = NULL;
     QD_TRY(qc_weights_zero_points(w, r->arena, &zero_points, err));
     QD_TRY(qc_rewrite_constant(r, base, "_quantized", w->q, &step.inputs[0], err));
-    QD_TRY(qc_rewrite_floats(r, base, "_scale", w->scale, scales, &step.inputs[1], err));
+    QD_TRY(qc_rewrite_numbers(r, base, "_scale", QC_F32, &shape, w->scale, &step.inputs[1], err));
     if (zero_points != NULL) {
-        QD_TRY(
-            qc_rewrite_codes(r, base, "_zero_point", zero_points, scales, &step.inputs[2], err));
+        QD_TRY(qc_rewrite_numbers(r, base, "_zero_point", w->q->dtype, &shape, zero_points,
+                                  &step.inputs[2], err));
         step.n_inputs = 3;
     }
     QD_TRY(qc_rewrite_add(r, &step, &n, err));
     *ret = step.outputs[0];
+    if (w->q->dtype == QC_S4 || block > 0) {
+        r->graph->least_opset = INT4_OPSET;
+    }
+    if (block > 0) {
+        QD_TRY(qc_rewrite_set_int(r, n, "axis", w->format.block_axis, err));
+        return qc_rewrite_set_int(r, n, "block_size", block, err);
+    }
     return w->axis >= 0 ? qc_rewrite_set_int(r, n, "axis", w->axis, err) : QD_OK;
+}
+
+static enum qd_code cast(struct qc_rewrite *r, const char *base,
+                         const struct qc_quantized_weights *w, int *ret, struct qd_error *err)
+{
+    struct qc_node *n = NULL;
+    struct qc_rewrite_step step = {.op = QC_OP_CAST,
+                                   .base = base,
+                                   .n_inputs = 1,
+                                   .n_outputs = 1,
+                                   .outputs = {-1},
+                                   .suffix = {"_f32"}};
+    QD_TRY(qc_rewrite_constant(r, base, "_f16", w->q, &step.inputs[0], err));
+    QD_TRY(qc_rewrite_add(r, &step, &n, err));
+    *ret = step.outputs[0];
+    return qc_rewrite_set_int(r, n, "to", ONNX_FLOAT, err);
 }
 
 static enum qd_code take_weights(struct qc_rewrite *r, int i, struct shared *shared, int *ret,
@@ -49,10 +76,12 @@ static enum qd_code take_weights(struct qc_rewrite *r, int i, struct shared *sha
         *ret = s->value;
         return QD_OK;
     }
-    QD_TRY(qc_rewrite_quantize(r, i, 1.0f, err));
+    QD_TRY(qc_rewrite_quantize(r, i, 1.0f, true, err));
     s->axis = axis;
     s->weights = r->weights[i];
-    QD_TRY(dequantize(r, r->old->values[v].name, s->weights, &s->value, err));
+    const char *base = r->old->values[v].name;
+    QD_TRY(s->weights->q->dtype == QC_F16 ? cast(r, base, s->weights, &s->value, err)
+                                          : dequantize(r, base, s->weights, &s->value, err));
     *ret = s->value;
     return QD_OK;
 }

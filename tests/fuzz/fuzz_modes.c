@@ -131,7 +131,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                    .channel_mean = (bits & 8) == 0 ? f.means : NULL,
                                    .n_channels = f.n_means,
                                    .import = f.import};
+    static const int widths[8] = {8, 4, 3, 2, 1, QC_FLOAT16_BITS, 4, 8};
     for (int dynamic = 0; dynamic < 2 && code == QD_OK; dynamic++) {
+        if (dynamic == 0) { /* what weight_only alone has */
+            o.weight_bits = widths[bits >> 4 & 7];
+            o.block_size = (bits & 128) != 0 && o.weight_bits <= QC_WEIGHT_BITS ? 32 : 0;
+        } else {
+            o.block_size = 0;
+            o.weight_bits = o.weight_bits > QC_WEIGHT_BITS ? QC_WEIGHT_BITS : o.weight_bits;
+        }
+        o.weights_full_range = o.weights_full_range && o.weight_bits > 1;
         code = try_mode(&f, &o, dynamic == 1);
     }
     if (code != QD_OK && f.err.message[0] == '\0') {

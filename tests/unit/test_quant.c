@@ -8,6 +8,9 @@
 #include "quantcore/quant/quantize_bias.h"
 #include "quantcore/quant/quantize_weights.h"
 
+static const struct qc_weight_format narrow = {.bits = QC_WEIGHT_BITS};
+static const struct qc_weight_format asymmetric = {.form = QC_WEIGHTS_ASYMMETRIC,
+                                                      .bits = QC_WEIGHT_BITS};
 static struct qd_arena arena;
 
 static void setup(void)
@@ -37,7 +40,7 @@ START_TEST(quantize_weights__per_channel_and_per_tensor__absmax_is_127)
     const float w[6] = {1, -2, 0.5f, 10, 3, -10};
     struct qc_tensor *t = tensor(2, (int64_t[]){2, 3}, w);
     struct qc_quantized_weights q;
-    ck_assert_int_eq(qc_quantize_weights(t, 0, false, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, &narrow, &arena, &q, NULL), QD_OK);
     const int8_t *code = q.q->data;
     ck_assert_int_eq(q.n_scales, 2);
     ck_assert_float_eq(q.scale[0], (float)(2 / 127.0));
@@ -45,11 +48,11 @@ START_TEST(quantize_weights__per_channel_and_per_tensor__absmax_is_127)
     ck_assert_int_eq(code[1], -127);
     ck_assert_int_eq(code[3], 127);
     ck_assert_int_eq(code[4], 38);
-    ck_assert_int_eq(qc_quantize_weights(t, 1, false, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 1, &narrow, &arena, &q, NULL), QD_OK);
     ck_assert_int_eq(q.n_scales, 3);
     ck_assert_int_eq(((const int8_t *)q.q->data)[0], 13);
     ck_assert_double_eq_tol(qc_quantized_weights_value(&q, 4), 3, 1e-6);
-    ck_assert_int_eq(qc_quantize_weights(t, -1, false, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, -1, &narrow, &arena, &q, NULL), QD_OK);
     ck_assert_int_eq(q.n_scales, 1);
     ck_assert_int_eq(((const int8_t *)q.q->data)[1], -25);
 }
@@ -60,12 +63,12 @@ START_TEST(quantize_weights__dead_channel__floor)
     const float w[4] = {0, 1e-12f, 5, -3};
     struct qc_tensor *t = tensor(2, (int64_t[]){2, 2}, w);
     struct qc_quantized_weights q;
-    ck_assert_int_eq(qc_quantize_weights(t, 0, false, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, &narrow, &arena, &q, NULL), QD_OK);
     ck_assert_float_eq(q.scale[0], (float)(0.05 / 127));
     ck_assert_int_eq(q.n_dead, 1);
     const float zeros[4] = {0};
     t = tensor(2, (int64_t[]){2, 2}, zeros);
-    ck_assert_int_eq(qc_quantize_weights(t, 0, false, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, &narrow, &arena, &q, NULL), QD_OK);
     ck_assert_float_eq(q.scale[1], (float)(8e-5 / 127));
     ck_assert_int_eq(q.n_dead, 2);
 }
@@ -78,7 +81,8 @@ START_TEST(quantize_weights__all_small__own_scales)
     struct qc_tensor *t = tensor(2, (int64_t[]){3, 2}, w);
     struct qc_quantized_weights q;
     for (int form = QC_WEIGHTS_NARROW; form <= QC_WEIGHTS_ASYMMETRIC; form++) {
-        ck_assert_int_eq(qc_quantize_weights(t, 0, form, &arena, &q, NULL), QD_OK);
+        const struct qc_weight_format format = {.form = form, .bits = QC_WEIGHT_BITS};
+        ck_assert_int_eq(qc_quantize_weights(t, 0, &format, &arena, &q, NULL), QD_OK);
         ck_assert_int_eq(q.n_dead, 1);
         ck_assert_float_le(q.scale[1], 1.01e-6f / 127);
         for (size_t i = 0; i < 4; i++) {
@@ -87,7 +91,7 @@ START_TEST(quantize_weights__all_small__own_scales)
     }
     const float largest[4] = {1e-3f, 1e-6f, 5e-5f, 2e-5f}; /* the floor as it was */
     t = tensor(2, (int64_t[]){2, 2}, largest);
-    ck_assert_int_eq(qc_quantize_weights(t, 0, QC_WEIGHTS_NARROW, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, &narrow, &arena, &q, NULL), QD_OK);
     ck_assert_float_eq(q.scale[1], (float)(8e-5 / 127));
 }
 END_TEST
@@ -98,7 +102,7 @@ START_TEST(quantize_weights__nan__names_the_element)
     struct qd_error err;
     struct qc_quantized_weights q;
     ck_assert_int_eq(
-        qc_quantize_weights(tensor(1, (int64_t[]){2}, w), 0, false, &arena, &q, &err),
+        qc_quantize_weights(tensor(1, (int64_t[]){2}, w), 0, &narrow, &arena, &q, &err),
         QD_INVALID);
     ck_assert_ptr_nonnull(strstr(err.message, "weight 1 is nan"));
 }
@@ -118,7 +122,7 @@ START_TEST(quantize_weights__asymmetric__every_code_of_the_span)
         w[2 * i + 1] = rows[i].hi;
     }
     struct qc_tensor *t = tensor(2, (int64_t[]){4, 2}, w);
-    ck_assert_int_eq(qc_quantize_weights(t, 0, QC_WEIGHTS_ASYMMETRIC, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, &asymmetric, &arena, &q, NULL), QD_OK);
     for (int i = 0; i < 4; i++) {
         ck_assert_float_eq_tol(q.scale[i], 0.01f, 1e-6f);
         ck_assert_int_eq(q.zero_point[i], rows[i].zero_point);
@@ -127,7 +131,7 @@ START_TEST(quantize_weights__asymmetric__every_code_of_the_span)
         ck_assert_double_eq_tol(qc_quantized_weights_value(&q, (size_t)(2 * i)),
                                 (double)rows[i].lo, 0.005);
     }
-    ck_assert_int_eq(qc_quantize_weights(t, -1, QC_WEIGHTS_ASYMMETRIC, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, -1, &asymmetric, &arena, &q, NULL), QD_OK);
     ck_assert_int_eq(q.n_scales, 1);
     ck_assert_float_eq(q.scale[0], (float)((2.55 + 2.55) / 255));
 }
@@ -139,7 +143,7 @@ START_TEST(quantize_weights__asymmetric_dead_channel_and_huge_bias__scale_and_ze
     const double bias[3] = {0, 1e9, 0};
     struct qc_quantized_weights q;
     struct qc_tensor *t = tensor(2, (int64_t[]){3, 2}, w);
-    ck_assert_int_eq(qc_quantize_weights(t, 0, QC_WEIGHTS_ASYMMETRIC, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, &asymmetric, &arena, &q, NULL), QD_OK);
     ck_assert_float_eq(q.scale[0], (float)(0.08 / 255)); /* a hundredth of the largest span */
     ck_assert_int_eq(q.zero_point[0], -128);
     ck_assert_int_eq(q.n_dead, 1);
@@ -162,7 +166,7 @@ START_TEST(quantize_bias__float32_product_rounds_half_to_even)
     struct qc_quantized_weights q;
     struct qc_quantized_bias b;
     ck_assert_int_eq(
-        qc_quantize_weights(tensor(2, (int64_t[]){2, 1}, w), 0, false, &arena, &q, NULL), QD_OK);
+        qc_quantize_weights(tensor(2, (int64_t[]){2, 1}, w), 0, &narrow, &arena, &q, NULL), QD_OK);
     ck_assert_int_eq(qc_bias_make_room(bias, 2, 0.5f, &q), 0);
     ck_assert_int_eq(qc_quantize_bias(bias, 2, 0.5f, &q, &arena, &b, NULL), QD_OK);
     ck_assert_float_eq(b.scale[0], 0.5f * q.scale[0]);
@@ -179,7 +183,7 @@ START_TEST(bias_make_room__huge_bias__scale_raised_and_weights_requantized)
         struct qc_quantized_weights q;
         struct qc_quantized_bias b;
         ck_assert_int_eq(
-            qc_quantize_weights(tensor(2, (int64_t[]){2, 2}, w), axis, false, &arena, &q, NULL),
+            qc_quantize_weights(tensor(2, (int64_t[]){2, 2}, w), axis, &narrow, &arena, &q, NULL),
             QD_OK);
         float before = q.scale[0];
         ck_assert_int_eq(qc_bias_make_room(bias, 2, 1e-3f, &q), 1);
@@ -210,8 +214,7 @@ START_TEST(bias_correct__grouped_conv__mean_error_vanishes)
     const double mean[I * GROUPS] = {0.5, -2, 3, 0.25};
     double bias[O] = {1, 2, 3, 4};
     struct qc_quantized_weights q;
-    enum qc_weight_form form = _i == 0 ? QC_WEIGHTS_NARROW : QC_WEIGHTS_ASYMMETRIC;
-    ck_assert_int_eq(qc_quantize_weights(t, 0, form, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, _i == 0 ? &narrow : &asymmetric, &arena, &q, NULL), QD_OK);
     ck_assert_int_eq(qc_bias_correct(&node, &q, mean, I * GROUPS, bias, NULL), QD_OK);
     for (int o = 0; o < O; o++) {
         double f32 = o + 1, int8 = bias[o];
@@ -251,7 +254,7 @@ START_TEST(bias_correct__gemm_both_ways_and_matmul__mean_error_vanishes)
         double bias[N] = {0};
         int axis = qc_weights_axis(&node, t);
         ck_assert_int_eq(axis, trans ? 0 : 1);
-        ck_assert_int_eq(qc_quantize_weights(t, axis, false, &arena, &q, NULL), QD_OK);
+        ck_assert_int_eq(qc_quantize_weights(t, axis, &narrow, &arena, &q, NULL), QD_OK);
         ck_assert_int_eq(qc_bias_correct(&node, &q, mean, K, bias, NULL), QD_OK);
         for (int o = 0; o < N; o++) {
             double f32 = 0, int8 = bias[o];

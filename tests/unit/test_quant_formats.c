@@ -10,6 +10,9 @@
 
 /* ---- the pairs ---------------------------------------------------------------------------- */
 
+static const struct qc_weight_format narrow = {.bits = QC_WEIGHT_BITS};
+static const struct qc_weight_format full = {.form = QC_WEIGHTS_FULL, .bits = QC_WEIGHT_BITS};
+
 START_TEST(qparams_choose__schemes__documented_pairs)
 {
     struct qc_qparams u, p;
@@ -37,13 +40,13 @@ START_TEST(quantize_weights__full_range__minus_128_and_clipped_top)
     qd_arena_init(&arena, 0);
     ck_assert_int_eq(qc_tensor_new(&arena, QC_F32, &shape, &t, NULL), QD_OK);
     memcpy(t->data, w, sizeof(w));
-    ck_assert_int_eq(qc_quantize_weights(t, 0, true, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, &full, &arena, &q, NULL), QD_OK);
     ck_assert(q.scale[0] == (float)((double)2.55f / 127.5));
     const int8_t *code = q.q->data;
     ck_assert_int_eq(code[0], -128);
     ck_assert_int_eq(code[1], 127);
     ck_assert_int_eq(code[2], 50);
-    ck_assert_int_eq(qc_quantize_weights(t, 0, false, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 0, &narrow, &arena, &q, NULL), QD_OK);
     ck_assert_int_eq(((const int8_t *)q.q->data)[0], -127);
     qd_arena_done(&arena);
 }

@@ -22,6 +22,8 @@ static void build(void)
     io(x, 1, &y);
 }
 
+static const struct qc_weight_format narrow = {.bits = QC_WEIGHT_BITS};
+
 START_TEST(quantize_graph__conv_transpose__has_scales_on_axis_1)
 {
     build();
@@ -80,7 +82,7 @@ START_TEST(bias_correct__conv_transpose__mean_error_vanishes)
     struct qc_quantized_weights q;
     ck_assert_int_eq(qc_weights_axis(&n, t), 1);
     ck_assert_int_eq(qc_node_channels(&n, &shape), 2 * M);
-    ck_assert_int_eq(qc_quantize_weights(t, 1, QC_WEIGHTS_NARROW, &arena, &q, NULL), QD_OK);
+    ck_assert_int_eq(qc_quantize_weights(t, 1, &narrow, &arena, &q, NULL), QD_OK);
     ck_assert_int_eq(qc_bias_correct(&n, &q, mean, C, bias, NULL), QD_OK);
     for (int o = 0; o < 2 * M; o++) {
         double f32 = o + 1, int8 = bias[o];

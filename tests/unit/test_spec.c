@@ -133,6 +133,68 @@ START_TEST(parse__wrong_input__names_the_field)
 }
 END_TEST
 
+START_TEST(parse__weight_bits__set_or_refused_with_value_and_limit)
+{
+    static const struct {
+        const char *text, *subject, *part;
+    } rows[] = {
+        {"{\"weights\":{\"bits\":5}}", "/weights/bits",
+         "bits of weights is 5, allowed: 8, 4, 3, 2, 1, and 16 (float16) in mode weight_only"},
+        {"{\"weights\":{\"bits\":\"four\"}}", "/weights/bits", "/weights/bits must be an integer"},
+        {"{\"weights\":{\"bits\":16}}", "/weights/bits",
+         "bits of weights is 16 (float16) in mode static, allowed: in mode weight_only"},
+        {"{\"mode\":\"dynamic\",\"weights\":{\"bits\":16}}", "/weights/bits", "in mode dynamic"},
+        {"{\"mode\":\"weight_only\",\"weights\":{\"bits\":16,\"scheme\":\"asymmetric\"}}",
+         "/weights/bits", "which has no codes"},
+        {"{\"weights\":{\"bits\":1,\"range\":\"full\"}}", "/weights/bits",
+         "bits of weights is 1, with scheme symmetric and range full"},
+        {"{\"weights\":{\"bits\":1,\"scheme\":\"asymmetric\"}}", "/weights/bits",
+         "with scheme asymmetric and range narrow"},
+        {"{\"mode\":\"weight_only\",\"weights\":{\"block_size\":48}}", "/weights/block_size",
+         "block_size is 48, allowed: 0 (none), 32, 64, 128, 256"},
+        {"{\"weights\":{\"bits\":4,\"block_size\":32}}", "/weights/block_size",
+         "block_size is 32 in mode static with 4 bits, allowed: in mode weight_only with 8 bits"},
+        {"{\"mode\":\"weight_only\",\"weights\":{\"bits\":16,\"block_size\":32}}",
+         "/weights/block_size", "in mode weight_only with 16 bits"},
+        {"{\"mode\":\"weight_only\",\"weights\":{\"bits\":4,\"block_size\":64,"
+         "\"dense_per_channel\":false}}", "/weights/block_size",
+         "block_size is 64, but dense_per_channel is false"},
+        {"{\"weights\":{\"bits\":[8,16]}}", "/weights/bits", "in mode static"},
+        {"{\"mode\":\"weight_only\",\"weights\":{\"bits\":[8,4]}}", "/mode",
+         "lists of values are for mode static"},
+        {"{\"mode\":\"weight_only\",\"weights\":{\"bits\":4,\"block_size\":128}}", "", ""},
+        {"{\"mode\":\"weight_only\",\"weights\":{\"bits\":16}}", "", ""},
+        {"{\"mode\":\"dynamic\",\"weights\":{\"bits\":1}}", "", ""},
+    };
+    for (size_t i = 0; i < QD_COUNT_OF(rows); i++) {
+        struct worker_spec s;
+        struct qd_error err = {.code = QD_OK};
+        json_t *c;
+        bool good = rows[i].subject[0] == '\0';
+        ck_assert_int_eq(parse(rows[i].text, &s, &c, &err), good ? QD_OK : QD_INVALID);
+        if (!good) {
+            ck_assert_str_eq(err.subject, rows[i].subject);
+            ck_assert_msg(strstr(err.message, rows[i].part) != NULL, "'%s'", err.message);
+        }
+        json_decref(c);
+    }
+}
+END_TEST
+
+START_TEST(parse__list_of_bits__a_candidate_each)
+{
+    struct worker_spec s;
+    struct qd_error err;
+    json_t *c;
+    ck_assert_int_eq(parse("{\"weights\":{\"bits\":[8,4,2],\"block_size\":[0]}}", &s, &c, &err),
+                     QD_OK);
+    ck_assert_uint_eq(s.n_candidates, 3);
+    ck_assert_int_eq(s.candidates[1].options.weight_bits, 4);
+    ck_assert_str_eq(s.candidates[2].label, "block_size=0, bits=2");
+    json_decref(c);
+}
+END_TEST
+
 START_TEST(parse__lists__every_combination)
 {
     struct worker_spec s;
@@ -200,6 +262,8 @@ Suite *test_spec_suite(void)
     tcase_add_test(tc, parse__number_formats__set);
     tcase_add_test(tc, parse__every_kind_of_field__set);
     tcase_add_loop_test(tc, parse__wrong_input__names_the_field, 0, (int)QD_COUNT_OF(wrong));
+    tcase_add_test(tc, parse__weight_bits__set_or_refused_with_value_and_limit);
+    tcase_add_test(tc, parse__list_of_bits__a_candidate_each);
     tcase_add_test(tc, parse__lists__every_combination);
     tcase_add_test(tc, parse__lists_too_long_empty_or_wrong__named);
     suite_add_tcase(s, tc);

@@ -363,7 +363,7 @@ START_TEST(from_report__weights_and_shared_tensors__kept)
                                 .weights = "w",
                                 .weight_scales = w1,
                                 .n_weight_scales = 4,
-                                .n_channels = 4,
+                                .weight_bits = 8, .n_channels = 4,
                                 .n_groups = 2}};
     struct qc_report report = {
         .calibration = &c, .n_calibration_rows = 1, .layers = l, .n_layers = 2};
