@@ -137,30 +137,16 @@ static enum qd_code resize_axis(const struct qc_prepare *p, struct resize *r, in
     return QD_OK;
 }
 
-/* The place of a dim in scales and sizes, -1 when the attribute axes leaves it out. */
-static int place_of(const struct qc_node *n, int dim, int rank)
-{
-    const struct qc_attr *axes = qc_node_attr(n, "axes");
-    int place = axes == NULL ? dim : -1;
-    for (size_t i = 0; axes != NULL && i < axes->n; i++) {
-        if (axes->ints[i] == dim || axes->ints[i] == dim - rank) {
-            place = (int)i;
-        }
-    }
-    return place;
-}
-
-/* The scale of a dim, when it is given (then it decides, not the ratio of the sizes). */
-static const float *constant_scale(const struct qc_prepare *p, int dim)
+/* scales, when they are given (then they decide, not the ratio of the sizes). */
+static const float *constant_scales(const struct qc_prepare *p)
 {
     int i = p->node->op == QC_OP_UPSAMPLE ? 1 : p->node->n_inputs > 2 ? 2 : 1;
-    int place = place_of(p->node, dim, p->in[0].shape.rank);
     if (i >= p->node->n_inputs || p->node->inputs[i] < 0 || p->in[i].dtype != QC_F32 ||
-        p->in[i].data == NULL || place < 0 ||
-        (size_t)place >= qc_shape_elements(&p->in[i].shape)) {
+        p->in[i].data == NULL ||
+        qc_shape_elements(&p->in[i].shape) != (size_t)p->in[0].shape.rank) {
         return NULL;
     }
-    return (const float *)p->in[i].data + place;
+    return p->in[i].data;
 }
 
 static enum qd_code resize_check(const struct qc_prepare *p, struct qd_error *err)
@@ -182,6 +168,10 @@ static enum qd_code resize_check(const struct qc_prepare *p, struct qd_error *er
     if (!linear && strcmp(mode, "nearest") != 0) {
         return qc_prepare_refuse(p, err, "only the modes nearest and linear are implemented");
     }
+    if (qc_node_attr(p->node, "axes") != NULL) { /* left by pass_axes.c */
+        return qc_prepare_refuse(p, err, "sizes of axes are not implemented where they follow the "
+                                         "batch or have no f32 scale");
+    }
     if (qc_dtype_size(x->dtype) == 0 || x->dtype != y->dtype ||
         ((linear || p->node->clamp.present) && x->dtype != QC_F32)) {
         return qc_prepare_refuse(p, err, "not implemented for this type");
@@ -201,6 +191,7 @@ enum qd_code qc_prepare_resize(const struct qc_prepare *p, struct qc_step *step,
     QD_TRY(resize_check(p, err));
     QD_TRY(qd_arena_alloc(p->arena, sizeof(*r), &r, err));
     struct qc_view x = qc_view_as_2d(&p->in[0]), y = qc_view_as_2d(&p->out[0]);
+    const float *scales = constant_scales(p);
     int rank = p->in[0].shape.rank;
     qc_view_strides(&x, r->xs);
     qc_view_strides(&y, r->ys);
@@ -214,8 +205,9 @@ enum qd_code qc_prepare_resize(const struct qc_prepare *p, struct qc_step *step,
         int64_t in = x.shape.dim[2 + axis];
         float scale = (float)y.shape.dim[2 + axis] / (float)in;
         int own = rank - 2 + axis; /* a missing H has no scale */
-        const float *given = own >= 2 ? constant_scale(p, own) : NULL;
-        scale = given != NULL ? *given : scale;
+        if (scales != NULL && own >= 2) {
+            scale = scales[own];
+        }
         if (!(scale > 0.0f) || !isfinite(scale)) {
             return qc_prepare_refuse(p, err, "a scale is not a positive number");
         }

@@ -200,12 +200,11 @@ static enum qd_code fill_of_pad(struct qc_graph *g, int i, const struct qc_int_p
     *(uint8_t *)code->data = (uint8_t)qc_quantize_value(
         absent ? 0.0f : *(const float *)fill->data, x.scale, x.zero_point, 0, 255);
     QD_TRY(qd_arena_printf(g->arena, &name, err, "%s_fill", n->name));
-    int count = n->n_inputs > 3 ? n->n_inputs : 3;
-    QD_TRY(qd_arena_array(g->arena, (size_t)count, sizeof(*inputs), &inputs, err));
-    memcpy(inputs, n->inputs, (size_t)n->n_inputs * sizeof(*inputs));
+    QD_TRY(qd_arena_array(g->arena, 3, sizeof(*inputs), &inputs, err));
+    memcpy(inputs, n->inputs, 2 * sizeof(*inputs));
     QD_TRY(qc_graph_add_constant(g, name, code, &inputs[2], err));
     n->inputs = inputs;
-    n->n_inputs = count;
+    n->n_inputs = 3;
     return QD_OK;
 }
 

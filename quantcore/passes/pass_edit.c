@@ -110,6 +110,22 @@ enum qd_code qc_edit_set_attr(struct qc_graph *g, struct qc_node *n, const struc
     return QD_OK;
 }
 
+enum qd_code qc_edit_drop_attr(struct qc_graph *g, struct qc_node *n, const char *name,
+                               struct qd_error *err)
+{
+    struct qc_attr *attrs = NULL;
+    int count = 0;
+    QD_TRY(qd_arena_array(g->arena, (size_t)n->n_attrs, sizeof *attrs, &attrs, err));
+    for (int i = 0; i < n->n_attrs; i++) {
+        if (strcmp(n->attrs[i].name, name) != 0) {
+            attrs[count++] = n->attrs[i];
+        }
+    }
+    n->attrs = attrs;
+    n->n_attrs = count;
+    return QD_OK;
+}
+
 void qc_edit_merge(struct qc_graph *g, struct qc_node *producer, struct qc_node *n)
 {
     producer->outputs[0] = n->outputs[0];

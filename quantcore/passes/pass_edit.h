@@ -31,6 +31,8 @@ QD_MUST_CHECK enum qd_code qc_edit_set_initializer(const struct qc_edit *e, stru
 /* Replace or append an attribute (its contents are borrowed from the arena). */
 QD_MUST_CHECK enum qd_code qc_edit_set_attr(struct qc_graph *g, struct qc_node *n,
                                             const struct qc_attr *attr, struct qd_error *err);
+QD_MUST_CHECK enum qd_code qc_edit_drop_attr(struct qc_graph *g, struct qc_node *n,
+                                             const char *name, struct qd_error *err);
 /* producer computes what n computed: it takes over output 0 of n, and n is marked removed. */
 void qc_edit_merge(struct qc_graph *g, struct qc_node *producer, struct qc_node *n);
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "quantcore/exec/exec.h"
-#include "quantcore/passes/pass_edit.h"
+#include "quantcore/passes/pass_axes.h"
 
 struct simplify {
     struct qc_graph *g;
@@ -363,9 +363,8 @@ static bool is_zero_border(const struct qc_graph *g, const struct qc_node *n, in
     const struct qc_tensor *pads = qc_node_constant(g, n, 1);
     const struct qc_tensor *value = qc_node_constant(g, n, 2);
     bool has_value = n->n_inputs > 2 && n->inputs[2] >= 0;
-    bool has_axes = n->n_inputs > 3 && n->inputs[3] >= 0;
     if (n->op != QC_OP_PAD || strcmp(qc_node_string(n, "mode", "constant"), "constant") != 0 ||
-        has_axes || pads == NULL || qc_shape_elements(&pads->shape) != 8 ||
+        pads == NULL || qc_shape_elements(&pads->shape) != 8 ||
         g->values[n->inputs[1]].symbolic_elements != 0 ||
         (has_value && (value == NULL || qc_shape_elements(&value->shape) != 1 ||
                        qc_tensor_f64(value, 0) != 0))) {
@@ -449,6 +448,7 @@ enum qd_code qc_pass_simplify_with(struct qc_graph *g, qc_eval_fn *eval, struct 
     }
     for (int i = 0; i < g->n_nodes; i++) {
         QD_TRY(size_parts(&s, &g->nodes[i]));
+        QD_TRY(qc_pass_all_axes(&s.uses, &g->nodes[i], err));
     }
     QD_TRY(qc_graph_sweep(g, err));
     return join_pads(g, err);

@@ -152,24 +152,6 @@ START_TEST(qc_exec_eval_node__pad__fills_mirrors_and_cuts)
 }
 END_TEST
 
-START_TEST(qc_exec_eval_node__pad_of_axes__leaves_the_others)
-{
-    static const float expect[12] = {0, 0, 1, 2, 0, 0, 3, 4, 0, 0, 0, 0};
-    struct fixture fixture, *f = &fixture;
-    const struct qc_tensor *out[1];
-    float data[4] = {1, 2, 3, 4};
-    int64_t pads[4] = {2, 0, 0, 1}, axes[2] = {-1, 1};
-    fixture_init(f);
-    int x = constant_new(f, QC_F32, SHAPE3(1, 2, 2), data);
-    int y = value_new(f, QC_F32, SHAPE3(1, 3, 4));
-    NODE(f, QC_OP_PAD, y, x, constant_new(f, QC_S64, SHAPE1(4), pads), -1,
-         constant_new(f, QC_S64, SHAPE1(2), axes));
-    OK(qc_exec_eval_node(f->g, 0, &f->arena, out, &f->err));
-    ck_assert_mem_eq(out[0]->data, expect, sizeof(expect));
-    fixture_done(f);
-}
-END_TEST
-
 START_TEST(qc_exec_run__concat_of_channels__joins_in_both_layouts)
 {
     struct fixture fixture, *f = &fixture;
@@ -260,20 +242,19 @@ START_TEST(qc_exec_run__resize__equals_the_onnx_examples)
 }
 END_TEST
 
-/* The scales of the axes decide, not the ratio of the lengths; half_pixel_symmetric keeps the middle
- * of a length that is rounded. */
-START_TEST(qc_exec_run__resize_of_axes__by_their_scales)
+/* The scales decide, not the ratio of the lengths; half_pixel_symmetric keeps the middle of a length
+ * that is rounded. */
+START_TEST(qc_exec_run__half_pixel_symmetric_resize__keeps_the_middle)
 {
     static const float data[4] = {1, 2, 3, 4}, expect[2] = {1.66666667f, 3.33333333f};
-    const float scales[1] = {0.6f};
+    const float scales[4] = {1, 1, 1, 0.6f};
     struct fixture fixture, *f = &fixture;
     fixture_init(f);
     int x = value_new(f, QC_F32, SHAPE4(1, 1, 1, 4)), y = value_new(f, QC_F32, SHAPE4(1, 1, 1, 2));
     struct qc_node *n =
-        NODE(f, QC_OP_RESIZE, y, x, -1, constant_new(f, QC_F32, SHAPE1(1), scales));
+        NODE(f, QC_OP_RESIZE, y, x, -1, constant_new(f, QC_F32, SHAPE1(4), scales));
     attr_string(f, n, "mode", "linear");
     attr_string(f, n, "coordinate_transformation_mode", "half_pixel_symmetric");
-    INTS(f, n, "axes", -1);
     const float *got = run_one(f, x, y, data);
     for (int i = 0; i < 2; i++) {
         ck_assert_msg(fabsf(got[i] - expect[i]) < 1e-6f, "%d: %g, not %g", i, (double)got[i],
@@ -502,11 +483,10 @@ Suite *test_exec_shape_suite(void)
     tcase_add_loop_test(c, qc_exec_eval_node__transpose__permutes_every_type, 0, 4);
     tcase_add_test(c, qc_exec_eval_node__slice__takes_negative_steps);
     tcase_add_loop_test(c, qc_exec_eval_node__pad__fills_mirrors_and_cuts, 0, 5);
-    tcase_add_test(c, qc_exec_eval_node__pad_of_axes__leaves_the_others);
     tcase_add_loop_test(c, qc_exec_run__concat_of_channels__joins_in_both_layouts, 0, 2);
     tcase_add_test(c, qc_exec_eval_node__gather_shape_cast__do_shape_arithmetic);
     tcase_add_loop_test(c, qc_exec_run__resize__equals_the_onnx_examples, 0, 7);
-    tcase_add_test(c, qc_exec_run__resize_of_axes__by_their_scales);
+    tcase_add_test(c, qc_exec_run__half_pixel_symmetric_resize__keeps_the_middle);
     tcase_add_test(c, qc_exec_run__reduce_mean__averages_its_axes);
     tcase_add_loop_test(c, qc_exec_run__softmax__sums_to_one_along_its_axis, 0, 2);
     tcase_add_test(c, qc_exec_run__quantize__rounds_half_to_even_and_saturates);

@@ -17,7 +17,6 @@ enum mover {
     PAD_VALUE,
     PAD_EDGE,
     PAD_REFLECT,
-    PAD_AXES,
     RESIZE,
     MOVERS
 };
@@ -35,10 +34,6 @@ struct mover_case {
 static void pad_new(struct fixture *f, enum mover op, int y, int x)
 {
     int pads = S64(f, 0, 0, 1, 2, 0, 0, 2, 1);
-    if (op == PAD_AXES) {
-        NODE(f, QC_OP_PAD, y, x, S64(f, 2, 1, 1, 2), -1, S64(f, 3, -2));
-        return;
-    }
     struct qc_node *n = op == PAD_VALUE ? NODE(f, QC_OP_PAD, y, x, pads, int_f32(f, 0.77f))
                                         : NODE(f, QC_OP_PAD, y, x, pads);
     if (op == PAD_EDGE || op == PAD_REFLECT) {
@@ -86,7 +81,6 @@ static int mover_new(struct fixture *f, enum mover op, int x)
     case PAD_VALUE:
     case PAD_EDGE:
     case PAD_REFLECT:
-    case PAD_AXES:
         pad_new(f, op, y, x);
         break;
     case RESIZE: {
@@ -129,7 +123,7 @@ END_TEST
 START_TEST(pass__other_parameters__a_table_follows)
 {
     struct mover_case c = {(enum mover)_i, U8(0.043f, 77), S8(0.031f, 3), false};
-    bool pad = c.op >= PAD_ZERO && c.op <= PAD_AXES;
+    bool pad = c.op >= PAD_ZERO && c.op <= PAD_REFLECT;
     struct int_want w = {.in = c.x, .units = !pad, .islands = pad};
     struct fixture fixture, *f = &fixture;
     struct qc_int_counts counts;

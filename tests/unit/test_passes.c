@@ -213,19 +213,39 @@ START_TEST(simplify__other_pads__stay)
 }
 END_TEST
 
-/* Eight pads of a Pad with axes are not those of the dims in their order. */
-START_TEST(simplify__zero_pad_of_axes__stays)
+START_TEST(simplify__some_axes__written_as_all)
 {
-    tg_output(&t, pad_and_conv(tg_input(&t, "x", 4, 1, 3, 8, 8), 0, 2, 3, 0));
-    struct qc_node *pad = &t.g->nodes[0];
-    int *inputs;
-    expect_ok(qd_arena_array(t.g->arena, 4, sizeof(*inputs), &inputs, &t.err));
-    memcpy(inputs, pad->inputs, 3 * sizeof(*inputs));
-    inputs[3] = tg_ints(&t, "axes", 4, 0, 1, 3, 2);
-    pad->inputs = inputs;
-    pad->n_inputs = 4;
+    int x = tg_input(&t, "x", 4, -1, 3, 6, 9);
+    int p = tg_node(&t, "p", QC_OP_PAD, 4, x, tg_ints(&t, "ps", 4, -1, 2, 3, 4), -1,
+                    tg_ints(&t, "axes", 2, -1, 2));
+    int r = tg_node(&t, "r", QC_OP_RESIZE, 3, p, -1, tg_floats(&t, "k", 2.0f, 0, 1, 1));
+    tg_attr_ints(&t, "axes", 1, -2);
+    int s = tg_node(&t, "s", QC_OP_RESIZE, 4, r, -1, -1, tg_ints(&t, "z", 2, 36, 4));
+    tg_attr_ints(&t, "axes", 2, 2, 3);
+    tg_output(&t, s);
     expect_ok(qc_pass_simplify(t.g, &t.err));
-    ck_assert_int_eq(t.g->n_nodes, 2);
+    tg_expect(&t, "p Pad(x[1*,3,6,9]f32, ps, _) -> p_y[1*,3,12,11]f32\n"
+                  "r Resize(p_y[1*,3,12,11]f32, _, k) -> r_y[1*,3,24,11]f32\n"
+                  "s Resize(r_y[1*,3,24,11]f32, _, s_scales) -> s_y[1*,3,36,4]f32\n");
+    static const int64_t pads[8] = {0, 0, 2, -1, 0, 0, 4, 3};
+    static const float scales[2][4] = {{1, 1, 2, 1}, {1, 1, 1.5f, 4.0f / 11}};
+    ck_assert_mem_eq(qc_node_constant(t.g, &t.g->nodes[0], 1)->data, pads, sizeof(pads));
+    for (int i = 0; i < 2; i++) {
+        ck_assert_mem_eq(qc_node_constant(t.g, &t.g->nodes[i + 1], 2)->data, scales[i],
+                         sizeof(scales[i]));
+    }
+}
+END_TEST
+
+/* No f32 scale makes 33,554,431 of 1: the sizes stay. */
+START_TEST(simplify__sizes_without_a_scale__keep_their_axes)
+{
+    int x = tg_input(&t, "x", 4, -1, 1, 1, 1);
+    int r = tg_node(&t, "r", QC_OP_RESIZE, 4, x, -1, -1, tg_ints(&t, "z", 1, (1 << 25) - 1));
+    tg_attr_ints(&t, "axes", 1, 3);
+    tg_output(&t, r);
+    expect_ok(qc_pass_simplify(t.g, &t.err));
+    tg_expect(&t, "r Resize(x[1*,1,1,1]f32, _, _, z) -> r_y[1*,1,1,33554431]f32 {axes=[3]}\n");
 }
 END_TEST
 
@@ -487,7 +507,8 @@ Suite *test_passes_suite(void)
     tcase_add_test(c, simplify__identity_and_dropout__gone_outputs_keep_names);
     tcase_add_test(c, simplify__zero_pad_before_conv__joins);
     tcase_add_test(c, simplify__other_pads__stay);
-    tcase_add_test(c, simplify__zero_pad_of_axes__stays);
+    tcase_add_test(c, simplify__some_axes__written_as_all);
+    tcase_add_test(c, simplify__sizes_without_a_scale__keep_their_axes);
     tcase_add_test(c, simplify__evaluator_refuses__node_stays_or_error_passes);
     tcase_add_test(c, bn_fold__conv__weights_and_new_bias);
     tcase_add_test(c, passes_run__conv_transpose_add_bn_relu__one_node);
