@@ -55,7 +55,7 @@ static int64_t ir_of(int64_t opset)
 {
     static const struct {
         int64_t opset, ir;
-    } releases[] = {{28, 14}, {25, 13}, {24, 12}, {23, 11}, {21, 10}, {19, 9}, {15, 8}};
+    } releases[] = {{25, 13}, {24, 12}, {23, 11}, {21, 10}, {19, 9}, {15, 8}};
     for (size_t i = 0; i < QD_COUNT_OF(releases); i++) {
         if (opset >= releases[i].opset) {
             return releases[i].ir;

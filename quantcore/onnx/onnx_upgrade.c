@@ -269,32 +269,45 @@ static const struct {
 #define TYPE(t) ONNX__TENSOR_PROTO__DATA_TYPE__##t
 
 /* Attributes of later opsets, each with the values that mean what the operator does without it:
- * `value` and `also` of an int, `text` of a string; or any, where the type of input `typed_by`
- * says the same. With another value the operator has no canonical form. */
+ * `value` and `also` of integers, `text` of a string; or any, where the type of input `typed_by`
+ * says the same. With another value the operator has no canonical form. (Dilations of AveragePool
+ * could have one, but not between quantized tensors: ONNX Runtime makes an operator without
+ * dilations of that, and refuses the model.) */
 static const struct {
     int op;
     const char *name;
+    enum qc_attr_type type;
     int64_t value, also;
     const char *text;
     int typed_by; /* 0: none */
 } later[] = {
-    {QC_OP_RESIZE, "antialias", 0, 0, NULL, 0},
-    {QC_OP_RESIZE, "keep_aspect_ratio_policy", 0, 0, "stretch", 0},
-    {QC_OP_SPACE_TO_DEPTH, "mode", 0, 0, "DCR", 0},
-    {QC_OP_QUANTIZE_LINEAR, "output_dtype", 0, TYPE(UINT8), NULL, 2},
-    {QC_OP_QUANTIZE_LINEAR, "precision", 0, TYPE(FLOAT), NULL, 0},
-    {QC_OP_DEQUANTIZE_LINEAR, "output_dtype", 0, TYPE(FLOAT), NULL, 0},
+    {QC_OP_AVERAGE_POOL, "dilations", QC_ATTR_INTS, 1, 1, NULL, 0},
+    {QC_OP_RESIZE, "antialias", QC_ATTR_INT, 0, 0, NULL, 0},
+    {QC_OP_RESIZE, "keep_aspect_ratio_policy", QC_ATTR_STRING, 0, 0, "stretch", 0},
+    {QC_OP_QUANTIZE_LINEAR, "output_dtype", QC_ATTR_INT, 0, TYPE(UINT8), NULL, 2},
+    {QC_OP_QUANTIZE_LINEAR, "precision", QC_ATTR_INT, 0, TYPE(FLOAT), NULL, 0},
+    {QC_OP_DEQUANTIZE_LINEAR, "output_dtype", QC_ATTR_INT, 0, TYPE(FLOAT), NULL, 0},
 };
 
-static enum qd_code refuse_value(const struct qc_node *n, const struct qc_attr *a,
-                                 struct qd_error *err)
+/* QD_OK when the attribute has a value of its row. */
+static enum qd_code check_later(size_t row, const struct qc_node *n, const struct qc_attr *a,
+                                struct qd_error *err)
 {
-    if (a->type == QC_ATTR_STRING) {
-        return qd_fail(err, QD_UNSUPPORTED, "%s with %s = '%.64s' is not supported", n->op_type,
-                       a->name, (const char *)a->s.data);
+    bool one = a->type == QC_ATTR_INT;
+    size_t count = one ? 1 : a->type == QC_ATTR_INTS ? a->n : 0;
+    for (size_t i = 0; i < count; i++) {
+        int64_t v = one ? a->i : a->ints[i];
+        if (v != later[row].value && v != later[row].also) {
+            return qd_fail(err, QD_UNSUPPORTED, "%s with %s = %lld is not supported", n->op_type,
+                           a->name, (long long)v);
+        }
     }
-    return qd_fail(err, QD_UNSUPPORTED, "%s with %s = %lld is not supported", n->op_type, a->name,
-                   (long long)a->i);
+    const char *text = a->type == QC_ATTR_STRING ? (const char *)a->s.data : NULL;
+    if (text != NULL && strcmp(text, later[row].text) != 0) {
+        return qd_fail(err, QD_UNSUPPORTED, "%s with %s = '%.64s' is not supported", n->op_type,
+                       a->name, text);
+    }
+    return QD_OK;
 }
 
 static enum qd_code drop_later(struct qc_onnx_upgrade *up, struct qc_node *n,
@@ -302,19 +315,13 @@ static enum qd_code drop_later(struct qc_onnx_upgrade *up, struct qc_node *n,
 {
     for (size_t i = 0; i < QD_COUNT_OF(later); i++) {
         const struct qc_attr *a;
+        int by = later[i].typed_by;
         if (later[i].op != n->op) {
             continue;
         }
-        bool text = later[i].text != NULL;
-        QD_TRY(typed_attr(n, later[i].name, text ? QC_ATTR_STRING : QC_ATTR_INT, &a, err));
-        if (a == NULL) {
-            continue;
-        }
-        int by = later[i].typed_by;
-        bool plain = text ? strcmp((const char *)a->s.data, later[i].text) == 0
-                          : a->i == later[i].value || a->i == later[i].also;
-        if (!plain && (by == 0 || by >= n->n_inputs || n->inputs[by] < 0)) {
-            return refuse_value(n, a, err);
+        QD_TRY(typed_attr(n, later[i].name, later[i].type, &a, err));
+        if (a != NULL && (by == 0 || by >= n->n_inputs || n->inputs[by] < 0)) {
+            QD_TRY(check_later(i, n, a, err));
         }
         QD_TRY(qc_onnx_attrs_drop(up->graph->arena, n, later[i].name, err));
     }

@@ -199,13 +199,13 @@ static const struct {
     int64_t value;
     const char *refused; /* NULL: accepted, and gone */
 } later[] = {
+    {"AveragePool", "x > y", "dilations", NULL, 1, NULL},
+    {"AveragePool", "x > y", "dilations", NULL, 2, "AveragePool with dilations = 2"},
     {"Resize", "x - s > y", "antialias", NULL, 0, NULL},
     {"Resize", "x - s > y", "antialias", NULL, 1, "Resize with antialias = 1"},
     {"Resize", "x - s > y", "keep_aspect_ratio_policy", "stretch", 0, NULL},
     {"Resize", "x - s > y", "keep_aspect_ratio_policy", "not_larger", 0,
      "Resize with keep_aspect_ratio_policy = 'not_larger'"},
-    {"SpaceToDepth", "x > y", "mode", "DCR", 0, NULL},
-    {"SpaceToDepth", "x > y", "mode", "CRD", 0, "SpaceToDepth with mode = 'CRD'"},
     {"QuantizeLinear", "x s > y", "output_dtype", NULL, 0, NULL},
     {"QuantizeLinear", "x s > y", "output_dtype", NULL, 2, NULL}, /* UINT8 */
     {"QuantizeLinear", "x s > y", "output_dtype", NULL, 3, "QuantizeLinear with output_dtype = 3"},
@@ -219,12 +219,15 @@ static const struct {
 
 START_TEST(upgrade__later_attribute__gone_or_refused_with_its_value)
 {
+    int64_t dilations[2] = {1, later[_i].value};
     start(QC_OPSET_MAX);
     add_initializer("s");
     add_initializer("z");
     Onnx__NodeProto *n = add_node("n", later[_i].op, later[_i].spec);
     if (later[_i].text != NULL) {
         add_string(n, later[_i].attr, later[_i].text);
+    } else if (strcmp(later[_i].attr, "dilations") == 0) {
+        add_ints(n, later[_i].attr, dilations, 2);
     } else {
         add_int(n, later[_i].attr, later[_i].value);
     }
