@@ -51,7 +51,7 @@ class Builder:
             [helper.make_tensor_value_info(y, TensorProto.FLOAT, None) for y in outputs],
             self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)],
-                                  ir_version=8)
+                                  ir_version=10 if self.opset >= 21 else 8)
         return onnx.shape_inference.infer_shapes(model)
 
 
@@ -93,7 +93,29 @@ def decoder():
     return b.model(b.node("ConvTranspose", x, b.weights(8, 3, 3, 3, fan=72), b.vector(3)))
 
 
-NETWORKS = {"split_shuffle": (split_shuffle, (8, 16, 16)), "decoder": (decoder, (6, 16, 16))}
+def opset_21():
+    """The forms of opsets 18 and 19 and an exporter's notes on every node: axes of Pad and Resize,
+    of ReduceMean as a Constant node, AveragePool's dilations, a Split by the number of parts."""
+    b = Builder((3, 16, 16), 21)
+    x = b.node("Pad", "x", b.ints(1, 2, 2, 1), "", b.ints(-1, 2), mode="wrap")
+    x = b.node("Relu", b.conv(x, 3, 16))
+    x = b.node("AveragePool", x, kernel_shape=[2, 2], dilations=[1, 1], strides=[2, 2])
+    first, second = b.node("Split", x, outputs=2, axis=1, num_outputs=2)
+    x = b.node("Concat", b.conv(first, 8, 8), second, axis=1)
+    x = b.node("Resize", x, "", b.constant(np.float32([2, 2])), axes=[2, 3], antialias=0,
+               coordinate_transformation_mode="half_pixel_symmetric", mode="linear")
+    x = b.node("Relu", b.conv(x, 16, 24, strides=[2, 2]))
+    axes = b.node("Constant", value=numpy_helper.from_array(np.array([2, -1])))
+    x = b.node("ReduceMean", x, axes, keepdims=0, noop_with_empty_axes=0)
+    x = b.node("Reshape", x, b.ints(-1, 24), allowzero=1)
+    for node in b.nodes:
+        entry = node.metadata_props.add()
+        entry.key, entry.value = "namespace", "made." + node.op_type
+    return b.model(b.node("Gemm", x, b.weights(24, 10), b.vector(10)))
+
+
+NETWORKS = {"split_shuffle": (split_shuffle, (8, 16, 16)), "decoder": (decoder, (6, 16, 16)),
+            "opset_21": (opset_21, (3, 16, 16))}
 
 
 def write(name, path):
