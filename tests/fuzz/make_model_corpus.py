@@ -144,6 +144,20 @@ def resize_net():
     return model(nodes, IMAGE, [value("y", ["N", 2])], tensors, opset=14)
 
 
+def axes_net():
+    """Pad, Resize and ReduceMean of some axes, in the form of opset 18."""
+    tensors = [tensor("pads", S64, [4], [1, -2, 2, 1]), tensor("axes", S64, [2], [-1, 2]),
+               tensor("sizes", S64, [2], [9, 3]), tensor("scales", F32, [1], [1.5])]
+    nodes = [node("Pad", "x pads  axes", "a", mode="wrap"),
+             node("Resize", "a   sizes", "b", axes=[2, -1], mode="linear", antialias=0,
+                  keep_aspect_ratio_policy="stretch"),
+             node("Resize", "b  scales", "c", axes=[3], nearest_mode="floor",
+                  coordinate_transformation_mode="half_pixel_symmetric"),
+             node("AveragePool", "c", "d", kernel_shape=[2, 2], dilations=[1, 1]),
+             node("ReduceMean", "d axes", "y", keepdims=0, noop_with_empty_axes=1)]
+    return model(nodes, IMAGE, [value("y", ["N", 2])], tensors, opset=21)
+
+
 def qdq_net():
     tensors = [tensor("xs", F32, [], [0.1]), tensor("xz", U8, [], [128]),
                tensor("w", S8, [3, 2, 1, 1], [1, -2, 3, -4, 5, -127]),
@@ -213,8 +227,8 @@ def relu_net():
 
 def main():
     ROOT.mkdir(parents=True, exist_ok=True)
-    for make in (conv_net, depthwise_net, shape_net, resize_net, qdq_net, int4_net, matmul_net,
-                 batch_net, split_net, pair_net, relu_net):
+    for make in (conv_net, depthwise_net, shape_net, resize_net, axes_net, qdq_net, int4_net,
+                 matmul_net, batch_net, split_net, pair_net, relu_net):
         (ROOT / f"{make.__name__}.onnx").write_bytes(make())
     network, data = external_net()
     EXTERNAL.write_bytes(network)
