@@ -19,6 +19,7 @@ qc_prepare_fn qc_prepare_clip;
 qc_prepare_fn qc_prepare_unary, qc_prepare_batch_normalization;
 /* exec_pool.c */
 qc_prepare_fn qc_prepare_max_pool, qc_prepare_average_pool, qc_prepare_global_average_pool;
+qc_prepare_fn qc_prepare_global_max_pool;
 /* exec_shape.c, exec_slice.c */
 qc_prepare_fn qc_prepare_reshape, qc_prepare_identity, qc_prepare_transpose, qc_prepare_concat;
 qc_prepare_fn qc_prepare_gather, qc_prepare_cast, qc_prepare_shape, qc_prepare_constant_of_shape;
@@ -30,7 +31,9 @@ qc_prepare_fn qc_prepare_split, qc_prepare_depth_to_space;
 /* exec_resize.c */
 qc_prepare_fn qc_prepare_resize;
 /* exec_reduce.c */
-qc_prepare_fn qc_prepare_reduce_mean, qc_prepare_softmax;
+qc_prepare_fn qc_prepare_reduce, qc_prepare_softmax;
+/* exec_norm.c: LayerNormalization; InstanceNormalization and GroupNormalization; LRN */
+qc_prepare_fn qc_prepare_layer_norm, qc_prepare_channel_norm, qc_prepare_lrn;
 /* exec_quantize.c */
 qc_prepare_fn qc_prepare_quantize, qc_prepare_dequantize;
 /* exec_dynamic.c: quantization at run time, products of integers with 32-bit results */

@@ -283,14 +283,26 @@ enum qd_code qc_prepare_average_pool(const struct qc_prepare *p, struct qc_step 
     return pool_windowed(p, step, true, err);
 }
 
-enum qd_code qc_prepare_global_average_pool(const struct qc_prepare *p, struct qc_step *step,
-                                            struct qd_error *err)
+static enum qd_code pool_global(const struct qc_prepare *p, struct qc_step *step, bool average,
+                                struct qd_error *err)
 {
     struct pool *pool;
-    QD_TRY(pool_new(p, step, true, &pool, err));
+    QD_TRY(pool_new(p, step, average, &pool, err));
     pool->window = (struct qc_window){.stride = {1, 1}, .dilation = {1, 1}};
     for (int d = 0; d < 2; d++) {
         pool->window.kernel[d] = (int)pool->in.dim[2 + d];
     }
     return pool_window_fits(pool) ? QD_OK : qc_prepare_refuse(p, err, "the input is empty");
+}
+
+enum qd_code qc_prepare_global_average_pool(const struct qc_prepare *p, struct qc_step *step,
+                                            struct qd_error *err)
+{
+    return pool_global(p, step, true, err);
+}
+
+enum qd_code qc_prepare_global_max_pool(const struct qc_prepare *p, struct qc_step *step,
+                                        struct qd_error *err)
+{
+    return pool_global(p, step, false, err);
 }

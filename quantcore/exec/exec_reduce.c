@@ -1,28 +1,50 @@
-/* ReduceMean and Softmax: sums in the order of the elements. */
+/* ReduceMean and its kin, Softmax and LogSoftmax: sums in the order of the elements. */
 #include <string.h>
 
 #include "quantcore/exec/exec_math.h"
+#include "quantcore/exec/exec_math_f64.h"
 #include "quantcore/exec/exec_nd.h"
 #include "quantcore/exec/exec_ops.h"
 
+enum kind { MEAN, SUM, LARGEST, SMALLEST, L2 };
+
+static const uint8_t kind_of[QC_OP_COUNT] = {
+    [QC_OP_REDUCE_MEAN] = MEAN,    [QC_OP_REDUCE_SUM] = SUM, [QC_OP_REDUCE_MAX] = LARGEST,
+    [QC_OP_REDUCE_MIN] = SMALLEST, [QC_OP_REDUCE_L2] = L2,
+};
+
 struct reduce {
     struct qc_nd nd; /* x, out: stride 0 along the reduced dims */
+    enum kind kind;
     float count, lo, hi;
 };
 
 struct reduce_run {
+    enum kind kind;
     const float *x;
     float *y;
 };
 
-static void add_run(const struct qc_nd *nd, const int64_t *off, void *ctx)
+#define REDUCE_LOOP(expr)                                                                        \
+    for (int64_t i = 0; i < nd->dim[last]; i++) {                                                \
+        float a = y[i * nd->stride[1][last]], b = x[i * nd->stride[0][last]];                    \
+        y[i * nd->stride[1][last]] = (expr);                                                     \
+    }
+
+static void reduce_one(const struct qc_nd *nd, const int64_t *off, void *ctx)
 {
     const struct reduce_run *r = ctx;
     int last = nd->rank - 1;
     const float *x = r->x + off[0];
     float *y = r->y + off[1];
-    for (int64_t i = 0; i < nd->dim[last]; i++) {
-        y[i * nd->stride[1][last]] += x[i * nd->stride[0][last]];
+    if (r->kind == LARGEST) {
+        REDUCE_LOOP(b > a || isnan(b) ? b : a)
+    } else if (r->kind == SMALLEST) {
+        REDUCE_LOOP(b < a || isnan(b) ? b : a)
+    } else if (r->kind == L2) {
+        REDUCE_LOOP(fmaf(b, b, a))
+    } else {
+        REDUCE_LOOP(a + b)
     }
 }
 
@@ -32,11 +54,15 @@ static void reduce_run(const struct qc_step *step, const struct qc_view *in,
     (void)scratch;
     const struct reduce *op = step->params;
     size_t n = qc_shape_elements(&out[0].shape);
-    struct reduce_run r = {in[0].data, out[0].data};
-    memset(r.y, 0, n * sizeof(float));
-    qc_nd_walk(&op->nd, add_run, &r);
+    struct reduce_run r = {op->kind, in[0].data, out[0].data};
+    float first = op->kind == LARGEST ? -INFINITY : op->kind == SMALLEST ? INFINITY : 0.0f;
     for (size_t i = 0; i < n; i++) {
-        r.y[i] = qc_clamp(r.y[i] / op->count, op->lo, op->hi);
+        r.y[i] = first;
+    }
+    qc_nd_walk(&op->nd, reduce_one, &r);
+    for (size_t i = 0; i < n; i++) {
+        float y = op->kind == MEAN ? r.y[i] / op->count : op->kind == L2 ? sqrtf(r.y[i]) : r.y[i];
+        r.y[i] = qc_clamp(y, op->lo, op->hi);
     }
 }
 
@@ -69,8 +95,8 @@ static enum qd_code reduced_dims(const struct qc_prepare *p, bool *reduced, stru
     return QD_OK;
 }
 
-enum qd_code qc_prepare_reduce_mean(const struct qc_prepare *p, struct qc_step *step,
-                                    struct qd_error *err)
+enum qd_code qc_prepare_reduce(const struct qc_prepare *p, struct qc_step *step,
+                               struct qd_error *err)
 {
     const struct qc_view *x = &p->in[0], *y = &p->out[0];
     bool reduced[QC_MAX_RANK];
@@ -92,6 +118,7 @@ enum qd_code qc_prepare_reduce_mean(const struct qc_prepare *p, struct qc_step *
     }
     const int64_t *strides[2] = {xs, ys};
     qc_nd_init_strides(&op->nd, &x->shape, 2, strides, false);
+    op->kind = kind_of[p->node->op];
     op->count = (float)count;
     op->lo = p->node->clamp.present ? p->node->clamp.lo : -INFINITY;
     op->hi = p->node->clamp.present ? p->node->clamp.hi : INFINITY;
@@ -103,11 +130,12 @@ enum qd_code qc_prepare_reduce_mean(const struct qc_prepare *p, struct qc_step *
 /* ---- Softmax ---- */
 
 struct softmax {
+    bool log;
     int64_t outer, count, inner;
     float lo, hi;
 };
 
-static void softmax_one(const float *x, float *y, int64_t n, int64_t stride)
+static void softmax_one(const float *x, float *y, int64_t n, int64_t stride, bool log)
 {
     float largest = x[0], sum = 0.0f;
     for (int64_t i = 1; i < n; i++) {
@@ -119,8 +147,9 @@ static void softmax_one(const float *x, float *y, int64_t n, int64_t stride)
         y[i * stride] = e;
         sum += e;
     }
+    float log_sum = log ? (float)qc_log((double)sum) : 0;
     for (int64_t i = 0; i < n; i++) {
-        y[i * stride] /= sum;
+        y[i * stride] = log ? x[i * stride] - largest - log_sum : y[i * stride] / sum;
     }
 }
 
@@ -133,7 +162,7 @@ static void softmax_run(const struct qc_step *step, const struct qc_view *in,
         for (int64_t i = 0; i < s->inner; i++) {
             int64_t at = o * s->count * s->inner + i;
             softmax_one((const float *)in[0].data + at, (float *)out[0].data + at, s->count,
-                        s->inner);
+                        s->inner, s->log);
         }
     }
     size_t n = qc_shape_elements(&out[0].shape);
@@ -155,6 +184,7 @@ enum qd_code qc_prepare_softmax(const struct qc_prepare *p, struct qc_step *step
         return qc_prepare_refuse(p, err, "only f32 with an axis inside the rank is implemented");
     }
     QD_TRY(qd_arena_alloc(p->arena, sizeof(*s), &s, err));
+    s->log = p->node->op == QC_OP_LOG_SOFTMAX;
     s->outer = s->count = s->inner = 1;
     for (int i = 0; i < x->rank; i++) {
         if (i < axis) {

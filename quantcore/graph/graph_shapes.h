@@ -41,5 +41,7 @@ qc_infer_fn qc_infer_flatten, qc_infer_reshape, qc_infer_transpose, qc_infer_squ
 /* graph_shapes_parts.c: operators that cut a tensor up, or its dims, or repeat it. */
 qc_infer_fn qc_infer_split, qc_infer_depth_to_space, qc_infer_space_to_depth, qc_infer_expand,
     qc_infer_tile;
+/* graph_shapes_norm.c: normalisations */
+qc_infer_fn qc_infer_layer_norm, qc_infer_channel_norm, qc_infer_lrn;
 
 #endif

@@ -66,6 +66,7 @@
     X(MAX_POOL, "MaxPool", "", 1, 1, 1, 2, QC_IS_PASS)                                   \
     X(AVERAGE_POOL, "AveragePool", "", 7, 1, 1, 1, QC_IS_QUANT)                          \
     X(GLOBAL_AVERAGE_POOL, "GlobalAveragePool", "", 1, 1, 1, 1, QC_IS_QUANT)             \
+    X(GLOBAL_MAX_POOL, "GlobalMaxPool", "", 1, 1, 1, 1, QC_IS_PASS)                      \
     X(FLATTEN, "Flatten", "", 1, 1, 1, 1, QC_IS_PASS)                                    \
     X(RESHAPE, "Reshape", "", 5, 2, 2, 1, QC_IS_PASS)                                    \
     X(TRANSPOSE, "Transpose", "", 1, 1, 1, 1, QC_IS_PASS)                                \
@@ -79,6 +80,7 @@
     X(TILE, "Tile", "", 6, 2, 2, 1, QC_IS_PASS)                                          \
     X(SPACE_TO_DEPTH, "SpaceToDepth", "", 1, 1, 1, 1, QC_IS_PASS)                        \
     X(SOFTMAX, "Softmax", "", 1, 1, 1, 1, QC_IS_NOQ)                                     \
+    X(LOG_SOFTMAX, "LogSoftmax", "", 1, 1, 1, 1, QC_IS_NOQ)                              \
     X(IDENTITY, "Identity", "", 1, 1, 1, 1, QC_IS_PASS)                                  \
     X(CONSTANT, "Constant", "", 1, 0, 0, 1, QC_IS_SHAPE)                                 \
     X(CONSTANT_OF_SHAPE, "ConstantOfShape", "", 9, 1, 1, 1, QC_IS_SHAPE)                 \
@@ -89,6 +91,14 @@
     X(RESIZE, "Resize", "", 10, 1, 4, 1, QC_IS_PASS)                                     \
     X(UPSAMPLE, "Upsample", "", 7, 1, 2, 1, QC_IS_PASS)                                  \
     X(REDUCE_MEAN, "ReduceMean", "", 1, 1, 2, 1, QC_IS_NOQ)                              \
+    X(REDUCE_SUM, "ReduceSum", "", 1, 1, 2, 1, QC_IS_NOQ)                                \
+    X(REDUCE_MAX, "ReduceMax", "", 1, 1, 2, 1, QC_IS_NOQ)                                \
+    X(REDUCE_MIN, "ReduceMin", "", 1, 1, 2, 1, QC_IS_NOQ)                                \
+    X(REDUCE_L2, "ReduceL2", "", 1, 1, 2, 1, QC_IS_NOQ)                                  \
+    X(LAYER_NORMALIZATION, "LayerNormalization", "", 17, 2, 3, 3, QC_IS_NOQ)             \
+    X(INSTANCE_NORMALIZATION, "InstanceNormalization", "", 6, 3, 3, 1, QC_IS_NOQ)        \
+    X(GROUP_NORMALIZATION, "GroupNormalization", "", 21, 3, 3, 1, QC_IS_NOQ)             \
+    X(LRN, "LRN", "", 1, 1, 1, 1, QC_IS_NOQ)                                             \
     X(QUANTIZE_LINEAR, "QuantizeLinear", "", 10, 2, 3, 1, 0)                             \
     X(DEQUANTIZE_LINEAR, "DequantizeLinear", "", 10, 2, 3, 1, 0)                         \
     X(DYNAMIC_QUANTIZE_LINEAR, "DynamicQuantizeLinear", "", 11, 1, 1, 3, 0)              \

@@ -42,6 +42,9 @@ static const struct {
     int64_t since;
 } moved[] = {
     {QC_OP_REDUCE_MEAN, 1, "axes", 18},
+    {QC_OP_REDUCE_MAX, 1, "axes", 18},
+    {QC_OP_REDUCE_MIN, 1, "axes", 18},
+    {QC_OP_REDUCE_L2, 1, "axes", 18},
 };
 
 int64_t qc_onnx_export_opset(const struct qc_graph *g)
@@ -237,7 +240,7 @@ static enum qd_code export_flat_softmax(struct exporter *ex, const struct qc_nod
     QD_TRY(add_step(ex, "Flatten", n->name, x, &flat, &p));
     QD_TRY(add_int_attr(ex, p, "axis", qc_node_int(n, "axis", 1)));
     QD_TRY(new_value_name(ex, n->name, "flat_result", &result));
-    QD_TRY(add_node(ex, name, "Softmax", 1, 1, &p));
+    QD_TRY(add_node(ex, name, n->op_type, 1, 1, &p));
     p->input[0] = mutable(flat);
     p->output[0] = mutable(result);
     QD_TRY(add_int_attr(ex, p, "axis", -1));
@@ -250,7 +253,8 @@ static enum qd_code export_flat_softmax(struct exporter *ex, const struct qc_nod
 
 static bool is_flat_softmax(const struct qc_graph *g, const struct qc_node *n)
 {
-    if (n->op != QC_OP_SOFTMAX || qc_node_int(n, QC_ONNX_FLATTEN, 0) == 0) {
+    if ((n->op != QC_OP_SOFTMAX && n->op != QC_OP_LOG_SOFTMAX) ||
+        qc_node_int(n, QC_ONNX_FLATTEN, 0) == 0) {
         return false;
     }
     const struct qc_value *x = &g->values[n->inputs[0]];

@@ -248,6 +248,14 @@ static enum qd_code upgrade_batch_norm(struct qc_onnx_upgrade *up, struct qc_nod
     return qc_onnx_attrs_drop(up->graph->arena, n, "spatial", err);
 }
 
+/* Its first form, deprecated, had a scale a group. */
+static enum qd_code refuse_group_norm(struct qc_onnx_upgrade *up, struct qc_node *n,
+                                      struct qd_error *err)
+{
+    return qd_fail(err, QD_UNSUPPORTED, "%s of opset %lld, with a scale a group, is not supported",
+                   n->op_type, (long long)up->opset);
+}
+
 static const struct {
     int op, below; /* the rule applies to models of opsets < below */
     enum qd_code (*upgrade)(struct qc_onnx_upgrade *, struct qc_node *, struct qd_error *);
@@ -257,6 +265,12 @@ static const struct {
     {QC_OP_SQUEEZE, 13, upgrade_axes},
     {QC_OP_UNSQUEEZE, 13, upgrade_axes},
     {QC_OP_REDUCE_MEAN, 18, upgrade_axes},
+    {QC_OP_REDUCE_SUM, 13, upgrade_axes},
+    {QC_OP_REDUCE_MAX, 18, upgrade_axes},
+    {QC_OP_REDUCE_MIN, 18, upgrade_axes},
+    {QC_OP_REDUCE_L2, 18, upgrade_axes},
+    {QC_OP_LOG_SOFTMAX, 13, upgrade_softmax},
+    {QC_OP_GROUP_NORMALIZATION, 21, refuse_group_norm},
     {QC_OP_SLICE, 10, upgrade_slice},
     {QC_OP_SPLIT, 13, upgrade_split},
     {QC_OP_UPSAMPLE, 10, upgrade_upsample},

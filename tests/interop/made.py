@@ -51,7 +51,7 @@ class Builder:
             [helper.make_tensor_value_info(y, TensorProto.FLOAT, None) for y in outputs],
             self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)],
-                                  ir_version=10 if self.opset >= 21 else 8)
+                                  ir_version=10 if self.opset >= 21 else 9 if self.opset >= 20 else 8)
         return onnx.shape_inference.infer_shapes(model)
 
 
@@ -114,7 +114,79 @@ def opset_21():
     return b.model(b.node("Gemm", x, b.weights(24, 10), b.vector(10)))
 
 
+def layer_norm(b, x, n):
+    """LayerNormalization before opset 17."""
+    d = b.node("Sub", x, b.node("ReduceMean", x, axes=[-1]))
+    power = b.node("Pow", d, b.constant(np.float32(2)))
+    deviation = b.node("Sqrt", b.node("Add", b.node("ReduceMean", power, axes=[-1]),
+                                      b.constant(np.float32(1e-5))))
+    y = b.node("Mul", b.node("Div", d, deviation), b.vector(n, 1))
+    return b.node("Add", y, b.vector(n))
+
+
+def erf_gelu(b, x):
+    """Gelu before opset 20."""
+    y = b.node("Erf", b.node("Div", x, b.constant(np.float32(2 ** 0.5))))
+    y = b.node("Mul", x, b.node("Add", y, b.constant(np.float32(1))))
+    return b.node("Mul", y, b.constant(np.float32(0.5)))
+
+
+def transformer(opset):
+    """Patches, a class token, one block of attention and one of two linear layers, a classifier."""
+    def make():
+        dims, heads, tokens = 32, 4, 17
+        b = Builder((3, 16, 16), opset)
+        norm = (lambda x: b.node("LayerNormalization", x, b.vector(dims, 1), b.vector(dims),
+                                 axis=-1)) if opset >= 17 else lambda x: layer_norm(b, x, dims)
+        gelu = (lambda x: b.node("Gelu", x)) if opset >= 20 else lambda x: erf_gelu(b, x)
+        x = b.node("Conv", "x", b.weights(dims, 3, 4, 4), b.vector(dims), strides=[4, 4])
+        x = b.node("Transpose", b.node("Reshape", x, b.ints(0, dims, -1)), perm=[0, 2, 1])
+        batch = b.node("Gather", b.node("Shape", "x"), b.ints(0))
+        token = b.node("Expand", b.constant(b.random.normal(0, 1, (1, 1, dims)).astype(np.float32)),
+                       b.node("Concat", batch, b.ints(1, dims), axis=0))
+        x = b.node("Concat", token, x, axis=1)
+        x = b.node("Add", x, b.constant(
+            b.random.normal(0, 0.3, (1, tokens, dims)).astype(np.float32)))
+        qkv = b.node("Reshape", b.dense(norm(x), dims, 3 * dims),
+                     b.ints(0, tokens, 3, heads, dims // heads))
+        qkv = b.node("Transpose", qkv, perm=[2, 0, 3, 1, 4])
+        equal = {"num_outputs": 3} if opset >= 18 else {}
+        q, k, v = (b.node("Squeeze", part, b.ints(0))
+                   for part in b.node("Split", qkv, outputs=3, axis=0, **equal))
+        scores = b.node("MatMul", q, b.node("Transpose", k, perm=[0, 1, 3, 2]))
+        scores = b.node("Mul", scores, b.constant(np.float32((dims // heads) ** -0.5)))
+        y = b.node("MatMul", b.node("Softmax", scores, axis=-1), v)
+        y = b.node("Reshape", b.node("Transpose", y, perm=[0, 2, 1, 3]), b.ints(0, tokens, dims))
+        x = b.node("Add", x, b.dense(y, dims, dims))
+        y = b.dense(gelu(b.dense(norm(x), dims, 2 * dims)), 2 * dims, dims)
+        x = norm(b.node("Add", x, y))
+        x = b.node("Gather", x, b.constant(np.int64(0)), axis=1)
+        return b.model(b.node("Gemm", x, b.weights(dims, 10), b.vector(10)))
+    return make
+
+
+def activations():
+    """PRelu, other activation functions, normalisations and reductions between convolutions."""
+    b = Builder((6, 12, 12), 17)
+    slopes = b.constant(b.random.uniform(0.05, 0.4, (12, 1, 1)).astype(np.float32))
+    x = b.node("PRelu", b.conv("x", 6, 12), slopes)
+    x = b.node("Elu", b.conv(x, 12, 12), alpha=0.7)
+    x = b.node("InstanceNormalization", b.conv(x, 12, 12), b.vector(12, 1), b.vector(12))
+    x = b.node("Softplus", b.conv(x, 12, 12))
+    x = b.conv(b.node("LRN", x, size=5, alpha=0.1), 12, 12)
+    x = b.node("Where", b.node("Greater", x, b.constant(np.float32(0.2))), x,
+               b.node("Abs", b.node("Selu", x)))
+    x = b.conv(b.node("Max", b.node("Neg", x), b.node("Softsign", x)), 12, 16)
+    x = b.conv(b.node("Tile", b.node("GlobalMaxPool", x), b.ints(1, 1, 4, 4)), 16, 16)
+    x = b.node("ReduceL2", b.node("Relu", x), axes=[2, 3], keepdims=0)
+    y = b.node("Gemm", x, b.weights(16, 10), b.vector(10))
+    return b.model(b.node("LogSoftmax", y, axis=1))
+
+
 NETWORKS = {"split_shuffle": (split_shuffle, (8, 16, 16)), "decoder": (decoder, (6, 16, 16)),
+            "activations": (activations, (6, 12, 12)),
+            "transformer13": (transformer(13), (3, 16, 16)),
+            "transformer20": (transformer(20), (3, 16, 16)),
             "opset_21": (opset_21, (3, 16, 16))}
 
 

@@ -209,6 +209,20 @@ static enum qd_code run_with(enum qc_isa isa, struct qc_graph *g, const void *in
     return code;
 }
 
+/* Node i gives a constant: what folding would leave. */
+static enum qd_code fold_constant(struct qc_graph *g, int i, struct qd_error *err)
+{
+    const struct qc_tensor *out = NULL;
+    struct qc_node *n = &g->nodes[i];
+    if (n->op != QC_OP_CONSTANT) {
+        return QD_OK;
+    }
+    QD_TRY(qc_exec_eval_node(g, i, g->arena, &out, err));
+    g->values[n->outputs[0]].constant = out;
+    n->shape_only = true;
+    return QD_OK;
+}
+
 /* The planner's way, with portable and with this CPU's kernels: input 0 is data
  * when it is f32, the others are constants. */
 static enum qd_code run_program(struct qc_graph *g, const char *dir, bool *ret_ran,
@@ -222,6 +236,7 @@ static enum qd_code run_program(struct qc_graph *g, const char *dir, bool *ret_r
     g->n_inputs = 1;
     for (int i = 0; i < g->n_nodes; i++) {
         QD_TRY(qc_graph_infer_node(g, i, err));
+        QD_TRY(fold_constant(g, i, err));
     }
     for (int k = 0; k < g->n_outputs; k++) {
         if (g->values[g->outputs[k].value].constant != NULL) {
