@@ -54,13 +54,19 @@ static enum qd_code store_known(struct qc_histogram_prefix *p, const struct qc_v
     size_t n_bins = (size_t)p->h->n_bins;
     p->known = calloc((size_t)n, sizeof(*p->known));
     p->known_before = calloc((size_t)n + 1, sizeof(*p->known_before));
+    p->known_sum = calloc((size_t)n + 1, sizeof(*p->known_sum));
+    p->known_squares = calloc((size_t)n + 1, sizeof(*p->known_squares));
     p->known_from = calloc(n_bins + 1, sizeof(*p->known_from));
-    if (p->known == NULL || p->known_before == NULL || p->known_from == NULL) {
+    if (p->known == NULL || p->known_before == NULL || p->known_sum == NULL ||
+        p->known_squares == NULL || p->known_from == NULL) {
         return qd_fail(err, QD_NO_MEMORY, "no memory for %d known values", n);
     }
     p->n_known = n;
     for (int i = 0; i < n; i++) {
+        double x = (double)value[i].value, count = (double)value[i].count;
         p->known[i] = value[i].value;
+        p->known_sum[i + 1] = p->known_sum[i] + count * x;
+        p->known_squares[i + 1] = p->known_squares[i] + count * x * x;
         p->known_before[i + 1] = p->known_before[i] + value[i].count;
         p->known_from[qc_histogram_bin(p->h, value[i].value) + 1]++;
     }
@@ -74,6 +80,7 @@ static enum qd_code init_known(struct qc_histogram_prefix *p, const struct qc_te
                                struct qd_error *err)
 {
     if (t->values.n > 0) {
+        p->all_known = true;
         return store_known(p, t->values.entries, t->values.n, err);
     }
     if (t->n_channels == 0 || qc_histogram_total(&t->fine) != t->count) {
@@ -149,6 +156,8 @@ void qc_histogram_prefix_done(struct qc_histogram_prefix *p)
     free(p->squares);
     free(p->known);
     free(p->known_before);
+    free(p->known_sum);
+    free(p->known_squares);
     free(p->known_from);
     p->position = NULL;
     p->count = NULL;
@@ -156,6 +165,7 @@ void qc_histogram_prefix_done(struct qc_histogram_prefix *p)
     p->squares = NULL;
     p->known = NULL;
     p->known_before = NULL;
+    p->known_sum = p->known_squares = NULL;
     p->known_from = NULL;
 }
 
@@ -208,9 +218,50 @@ double qc_histogram_prefix_upto(const struct qc_histogram_prefix *p,
     return (double)(p->count[k] + under) + part * (double)rest;
 }
 
+/* The first known value that is at least x: in x's bin, or it begins a later one. */
+static int known_at_least(const struct qc_histogram_prefix *p, double x)
+{
+    double at = (x - p->h->lo) / p->h->width;
+    if (at < 0.0) {
+        return 0;
+    }
+    if (at >= (double)p->h->n_bins) {
+        return p->n_known;
+    }
+    int from = p->known_from[(int)at], to = p->known_from[(int)at + 1];
+    while (from < to) {
+        int middle = from + (to - from) / 2;
+        if ((double)p->known[middle] < x) {
+            from = middle + 1;
+        } else {
+            to = middle;
+        }
+    }
+    return from;
+}
+
+static double known_error(const struct qc_histogram_prefix *p, const struct qc_qparams *params,
+                          int first)
+{
+    double error = 0;
+    for (int q = first, from = 0; q < 256 && from < p->n_known; q++) {
+        double edge = ((double)(q - params->zero_point) + 0.5) * (double)params->scale;
+        double x = (double)params->scale * (double)(q - params->zero_point);
+        int to = q < 255 ? known_at_least(p, edge) : p->n_known;
+        error += (p->known_squares[to] - p->known_squares[from]) -
+                 2.0 * x * (p->known_sum[to] - p->known_sum[from]) +
+                 x * x * (double)(p->known_before[to] - p->known_before[from]);
+        from = to;
+    }
+    return fmax(error, 0.0) / (double)p->known_before[p->n_known];
+}
+
 double qc_histogram_prefix_error(const struct qc_histogram_prefix *p,
                                  const struct qc_qparams *params, int first)
 {
+    if (p->all_known) {
+        return known_error(p, params, first);
+    }
     int cut[257];
     double error = 0;
     qc_histogram_prefix_cut(p, params, first, cut);

@@ -21,10 +21,12 @@ struct qc_histogram_prefix {
     /* Values whose own counts are known, not only their bins': all of them where the tensor has
      * few enough (values.h), else those of channels that hold one value throughout (a dead
      * channel behind its bias and a Relu). Many values at one point are what a bin tells least
-     * about. Read by _upto. */
+     * about. Read by _upto; by _error when they are all. */
+    bool all_known;
     int n_known;
     float *known;           /* [n_known], ascending */
     uint64_t *known_before; /* [n_known + 1]: counts of those before k */
+    double *known_sum, *known_squares; /* [n_known + 1]: as sum and squares */
     int *known_from;        /* [n_bins + 1]: the first of bin k; NULL when none is known */
 };
 
@@ -44,8 +46,9 @@ void qc_histogram_prefix_cut(const struct qc_histogram_prefix *p, const struct q
  * edge cuts off without moving a whole bin to either side. */
 double qc_histogram_prefix_upto(const struct qc_histogram_prefix *p,
                                 const struct qc_qparams *params, int q);
-/* Expected squared error a value when every value is its bin's position plus uniform noise over
- * the bin: (sum over bins count (position - fake_quant(position))^2) / total + width^2 / 12. */
+/* Expected squared error a value: that of the values where all are known, else when every value is
+ * its bin's position plus uniform noise over the bin: (sum over bins count (position -
+ * fake_quant(position))^2) / total + width^2 / 12. */
 double qc_histogram_prefix_error(const struct qc_histogram_prefix *p,
                                  const struct qc_qparams *params, int first);
 

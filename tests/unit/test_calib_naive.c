@@ -246,6 +246,37 @@ END_TEST
 
 /* A channel that is the same everywhere: all of its values go to the side where they are, although
  * the bin that they share with others has an edge of levels in it. */
+/* Pixels: on the grid of scale 1 / 255 there is no error, between its points there is the naive one. */
+START_TEST(prefix_error__all_values_known__theirs)
+{
+    enum { N = 3000 };
+    static float x[N];
+    struct qc_tensor_statistics t;
+    struct qd_arena arena;
+    for (int i = 0; i < N; i++) {
+        x[i] = (float)(i * 7 % 256) / 255.0f - 0.25f;
+    }
+    qd_arena_init(&arena, 0);
+    describe(&t, x, N, 1, &arena);
+    tabulate(&t, x, N, &arena);
+    struct qc_histogram_prefix p = prefix_of(&t);
+    for (int i = 0; i < 40; i++) {
+        struct qc_qparams params = {.scale = (float)(60 + 10 * i) / 100.0f / 255.0f,
+                                    .zero_point = i * 3};
+        double sum = 0;
+        for (int k = 0; k < N; k++) {
+            int q = qc_quantize_value(x[k], params.scale, params.zero_point, 0, 255);
+            double e = (double)x[k] - (double)params.scale * (double)(q - params.zero_point);
+            sum += e * e;
+        }
+        ck_assert_double_eq_tol(qc_histogram_prefix_error(&p, &params, 0), sum / N,
+                                1e-6 * sum / N + 1e-15);
+    }
+    qc_histogram_prefix_done(&p);
+    qd_arena_done(&arena);
+}
+END_TEST
+
 START_TEST(prefix_upto__constant_channel__goes_whole)
 {
     enum { PER = 500, CHANNELS = 3, M = PER * CHANNELS };
@@ -332,6 +363,7 @@ Suite *test_calib_naive_suite(void)
     tcase_add_test(c, prefix_upto__even_values__counts_them);
     tcase_add_test(c, prefix_upto__table_of_values__counts_as_quantization_does);
     tcase_add_test(c, prefix_upto__constant_channel__goes_whole);
+    tcase_add_test(c, prefix_error__all_values_known__theirs);
     tcase_add_loop_test(c, calibrate__pixels_on_coarse_edges__chooses_as_the_naive_form, 0, 2);
     tcase_add_loop_test(c, calibrate__known_shapes__chooses_as_the_naive_form, 0, 2);
     tcase_add_test(c, calibrate__activations_of_the_example__chooses_as_the_naive_form);

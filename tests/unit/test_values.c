@@ -7,7 +7,7 @@
 #include "quantcore/calib/observer.h"
 #include "quantcore/calib/statistics_file.h"
 
-enum { PER_SAMPLE = 300, SAMPLES = 20, MANY_SAMPLES = 250, MOST = PER_SAMPLE * MANY_SAMPLES };
+enum { PER_SAMPLE = 300, SAMPLES = 20, MANY_SAMPLES = 450, MOST = PER_SAMPLE * MANY_SAMPLES };
 _Static_assert(MOST > QC_VALUES_ALL, "not all values are kept");
 
 static struct qc_kernels kernels;
