@@ -30,6 +30,9 @@ QD_MUST_CHECK enum qd_code qc_infer_output(struct qc_infer *c, int i, enum qc_dt
 /* axis of -rank..rank-1 to 0..rank-1. */
 QD_MUST_CHECK enum qd_code qc_infer_axis(struct qc_infer *c, int64_t axis, int rank, int *ret);
 
+/* graph_shapes_elementwise.c: operators of several tensors, element by element. */
+qc_infer_fn qc_infer_broadcast, qc_infer_pow, qc_infer_compare, qc_infer_min_max, qc_infer_where,
+    qc_infer_prelu, qc_infer_q_broadcast, qc_infer_q_table;
 /* graph_shapes_conv.c: convolution, pools, matrix products, the integer units. */
 qc_infer_fn qc_infer_conv, qc_infer_conv_transpose, qc_infer_pool, qc_infer_gemm, qc_infer_matmul, qc_infer_global_pool,
     qc_infer_batch_norm, qc_infer_q_conv, qc_infer_q_gemm, qc_infer_conv_integer,

@@ -210,6 +210,43 @@ def batch_net():
                                 value("m", [])], tensors)
 
 
+def parts_net():
+    """Operators that cut up, repeat and upsample: [N,2,5,5] to 8 channels and back."""
+    tensors = [tensor("w", F32, [2, 4, 2, 3], ramp(48)), tensor("b", F32, [8], ramp(8)),
+               tensor("s", S64, [3], [3, 1, 4]), tensor("e", S64, [4], [1, 4, 1, 10]),
+               tensor("t", S64, [4], [1, 2, 1, 2])]
+    nodes = [node("ConvTranspose", "x w b", "c", group=2, strides=[2, 2], pads=[0, 1, 1, 1],
+                  dilations=[1, 2], output_padding=[1, 0]),
+             node("Split", "c s", "p q r", axis=1), node("DepthToSpace", "r", "d", blocksize=2,
+                                                         mode="CRD"),
+             node("Split", "d", "f  g", axis=-1, num_outputs=3),
+             node("SpaceToDepth", "d", "k", blocksize=2), node("GlobalMaxPool", "q", "m"),
+             node("Expand", "m e", "n"), node("Tile", "n t", "o"),
+             node("ConvTranspose", "k v", "u", auto_pad="SAME_LOWER", output_shape=[3, 4]),
+             node("Relu", "u", "y")]
+    tensors.append(tensor("v", F32, [4, 1, 1, 2], ramp(8)))
+    return model(nodes, IMAGE, [value("y", ["N", 1, 3, 4]), value("o", ["N", 8, 1, 20]),
+                                value("p", ["N", 3, 10, 12]), value("g", ["N", 1, 20, 8])],
+                 tensors, opset=18)
+
+
+def norm_net():
+    """Normalisations, reductions, selection, functions of one tensor and of several."""
+    tensors = [tensor("s", F32, [5], ramp(5)), tensor("c", F32, [2], [1, -2]),
+               tensor("d", F32, [2, 1, 1], [0.1, 0.3]), tensor("k", F32, [], [0.5]),
+               tensor("two", S64, [], [2]), tensor("axes", S64, [1], [-1])]
+    nodes = [node("LayerNormalization", "x s s", "a", axis=-1),
+             node("InstanceNormalization", "a c c", "b"), node("LRN", "b", "e", size=3),
+             node("GroupNormalization", "e c c", "f", num_groups=2), node("PRelu", "f d", "g"),
+             node("Pow", "g two", "h"), node("Max", "h k g", "i"), node("Less", "i k", "l"),
+             node("Not", "l", "m"), node("Or", "l m", "n"), node("Where", "n g h", "o"),
+             node("Gelu", "o", "p", approximate="tanh"), node("Selu", "p", "q"),
+             node("Softplus", "q", "r"), node("Mish", "r", "t"), node("Erf", "t", "u"),
+             node("LogSoftmax", "u", "v"), node("ReduceL2", "v axes", "w", keepdims=0),
+             node("ReduceMax", "w", "z", keepdims=1), node("Sqrt", "z", "y")]
+    return model(nodes, IMAGE, [value("y", [1, 1, 1])], tensors, opset=21)
+
+
 def split_net():
     """The outputs' names are the inputs of pair_net, in another order."""
     return model([node("Relu", "x", "r"), node("Mul", "x three", "l")], [value("x", ["N", 2])],
@@ -228,7 +265,7 @@ def relu_net():
 def main():
     ROOT.mkdir(parents=True, exist_ok=True)
     for make in (conv_net, depthwise_net, shape_net, resize_net, axes_net, qdq_net, int4_net,
-                 matmul_net, batch_net, split_net, pair_net, relu_net):
+                 matmul_net, parts_net, norm_net, batch_net, split_net, pair_net, relu_net):
         (ROOT / f"{make.__name__}.onnx").write_bytes(make())
     network, data = external_net()
     EXTERNAL.write_bytes(network)

@@ -74,8 +74,8 @@ def folded_net():
 
 def main():
     ROOT.mkdir(parents=True, exist_ok=True)
-    for make in (base.conv_net, base.depthwise_net, base.matmul_net, base.qdq_net, half_net,
-                 dense_net, folded_net, odd_net):
+    for make in (base.conv_net, base.depthwise_net, base.matmul_net, base.qdq_net,
+                 base.parts_net, base.norm_net, half_net, dense_net, folded_net, odd_net):
         (ROOT / f"{make.__name__}.onnx").write_bytes(make())
 
 
