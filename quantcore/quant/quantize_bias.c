@@ -60,6 +60,9 @@ enum qd_code qc_quantize_bias(const double *bias, size_t n, float s_x,
     }
     int32_t *q = b.q->data;
     for (size_t c = 0; c < n; c++) {
+        if (!isfinite(bias[c])) {
+            return qd_fail(err, QD_INVALID, "bias %zu is %g, not a finite number", c, bias[c]);
+        }
         double code = rint(bias[c] / (double)b.scale[b.n_scales == 1 ? 0 : c]);
         code = code > MAX_CODE ? MAX_CODE : code < -MAX_CODE ? -MAX_CODE : code;
         q[c] = (int32_t)code;

@@ -19,7 +19,7 @@ int qc_bias_make_room(const double *bias, size_t n, float s_x, struct qc_quantiz
 /* Would the bias fit without raising a scale? */
 bool qc_bias_has_room(const double *bias, size_t n, float s_x,
                       const struct qc_quantized_weights *w);
-/* Rounds half to even and saturates. */
+/* Rounds half to even and saturates. QD_INVALID names the first value that is not finite. */
 QD_MUST_CHECK enum qd_code qc_quantize_bias(const double *bias, size_t n, float s_x,
                                             const struct qc_quantized_weights *w,
                                             struct qd_arena *arena,

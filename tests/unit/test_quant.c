@@ -172,6 +172,10 @@ START_TEST(quantize_bias__float32_product_rounds_half_to_even)
     ck_assert_float_eq(b.scale[0], 0.5f * q.scale[0]);
     ck_assert_int_eq(((int32_t *)b.q->data)[0], 2); /* 2.5 */
     ck_assert_int_eq(((int32_t *)b.q->data)[1], -3);
+    struct qd_error err;
+    ck_assert_int_eq(qc_quantize_bias((double[]){1, (double)NAN}, 2, 0.5f, &q, &arena, &b, &err),
+                     QD_INVALID);
+    ck_assert_str_eq(err.message, "bias 1 is nan, not a finite number");
 }
 END_TEST
 
