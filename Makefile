@@ -234,6 +234,11 @@ bench-accuracy: $(BUILD)/quantd $(if $(INTEROP_PYTHON),,$(VENV)/stamp)  ## accur
 bench-defaults: $(BUILD)/quantd $(if $(INTEROP_PYTHON),,$(VENV)/stamp)  ## which defaults the calibration samples alone speak for (needs PyPI)
 	timeout 7200 $(or $(INTEROP_PYTHON),$(VENV)/bin/python) -B tests/bench/bench_defaults.py \
 		--quantd $(BUILD)/quantd --work $(BUILD)/defaults --save tests/bench/defaults.json
+# Weights of few bits, in blocks and in float16.
+.PHONY: bench-bits
+bench-bits: $(BUILD)/quantd $(if $(INTEROP_PYTHON),,$(VENV)/stamp)  ## size and accuracy of weight_only, bits by bits (needs PyPI)
+	timeout 7200 $(or $(INTEROP_PYTHON),$(VENV)/bin/python) -B tests/bench/bench_bits.py \
+		--quantd $(BUILD)/quantd --work $(BUILD)/bits --save tests/bench/bits.json
 # Debian's python3 has venv without ensurepip until python3-venv is installed.
 $(VENV)/stamp:
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || { \

@@ -54,8 +54,8 @@ struct qc_quantized_weights {
 /* The axis of the output channels, as qc_node_weights_axis. (A ConvTranspose with groups has
  * fewer scales than channels: channel c has scale c % n_scales.) */
 int qc_weights_axis(const struct qc_node *node, const struct qc_tensor *weights);
-/* The axis along which their products are summed: 1; 1 with transB, else 0; the last but one. The
- * weights have rank 2 or more. */
+/* The axis along which products are summed: of a Conv 1, a ConvTranspose 0, a Gemm 1 with transB,
+ * else 0, a MatMul the last but one. The weights have rank 2 or more. */
 int qc_weights_input_axis(const struct qc_node *node, const struct qc_tensor *weights);
 /* Product of the dims behind axis. */
 size_t qc_weights_inner(const struct qc_tensor *weights, int axis);

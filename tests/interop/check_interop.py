@@ -20,6 +20,8 @@ The modes `weight_only` and `dynamic` are checked on a few networks, without any
 calibration samples (which correct the biases): checker, ONNX Runtime beside `quantd run`, the file's size beside the f32 model's. ONNX Runtime
 gets one sample at a time, because a dynamic range is that of the whole batch.
 
+`weight_only` is checked with few bits, blocks and float16 likewise, calibrated.
+
 Asymmetric weights are checked on a few networks too: every artifact has zero points that are not 0,
 and how many of ONNX Runtime's nodes run on integers then is printed.
 
@@ -58,6 +60,15 @@ MODE_SIZE_DYNAMIC = {"kws_dscnn": 0.325}
 # Differences allowed, of the output's range: f32 products are summed in another order; where that
 # moves a value over the edge of a dynamic step, the whole step is the difference.
 MODE_FAR = {"weight_only": 1e-5, "dynamic": FAR_LIMIT}
+MODE_OPERATORS = {"weight_only": {"DequantizeLinear"},
+                  "dynamic": {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}}
+# Of `weight_only`: its weights, and the largest file, of the f32 model's.
+INT4, FLOAT16 = onnx.TensorProto.INT4, onnx.TensorProto.FLOAT16
+BITS = [({"bits": 4}, INT4, 0.20), ({"bits": 4, "scheme": "asymmetric"}, INT4, 0.21),
+        ({"bits": 4, "block_size": 32}, INT4, 0.21), ({"bits": 3, "block_size": 128}, INT4, 0.20),
+        ({"bits": 2}, INT4, 0.20), ({"bits": 1}, INT4, 0.20), ({"bits": 16}, FLOAT16, 0.53),
+        ({"bits": 8, "block_size": 64}, onnx.TensorProto.INT8, 0.33)]
+BITS_NETWORKS = set(MODE_SIZE) | {"decoder", "dense_layers", "transformer20"}
 # Pass values through unchanged, so the grid of the DequantizeLinear before them still holds.
 VIEWS = {"Flatten", "Reshape", "Identity", "Transpose", "Squeeze", "Unsqueeze"}
 
@@ -117,10 +128,13 @@ def saturates():
 def session(path, threads, s8=False, exact=True):
     """`s8`: with integer arithmetic for s8 activations too, which x86 leaves to f32 by default.
     `exact`: without saturation on any CPU. (Not for weights that are only dequantized, which ONNX
-    Runtime 1.32 would convert as well, and then refuse.)"""
+    Runtime 1.32 would convert as well, and then refuse.) Products that ONNX Runtime fuses with the
+    DequantizeLinear of their weights (MatMulNBits) are f32; its default rounds their inputs to 8
+    bits."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     if exact and saturates():
         options.add_session_config_entry("session.x64quantprecision", "1")
     if s8:
@@ -247,15 +261,38 @@ def check(network, arguments):
     return row, failures
 
 
+def mode_size(network, mode):
+    return MODE_SIZE_DYNAMIC.get(network.name, MODE_SIZE[network.name]) \
+        if mode == "dynamic" else MODE_SIZE[network.name]
+
+
 def check_mode(network, mode, calibrated, arguments):
-    """One of the modes that need no data."""
     label = f"{mode}, calibrated" if calibrated else mode
-    folder = f"{arguments.work}/{network.name}-{mode}{'-calibrated' if calibrated else ''}"
+    return check_config(network, label, {"mode": mode}, calibrated, mode_size(network, mode),
+                        MODE_OPERATORS[mode], arguments)[1:]
+
+
+def check_bits(network, weights, kind, most, arguments):
+    """weight_only with other weights than s8."""
+    label = ", ".join(f"{k} {v}" for k, v in weights.items())
+    operators = {"Cast"} if kind == FLOAT16 else {"DequantizeLinear"}
+    model, row, failures = check_config(network, label, {"mode": "weight_only", "weights": weights},
+                                        True, most, operators, arguments)
+    codes = [i for i in model.graph.initializer if i.data_type == kind]
+    if len(codes) < 2:
+        failures.append(f"{label}: {len(codes)} initializers of type {kind}")
+    return row, failures
+
+
+def check_config(network, label, config, calibrated, most, expected, arguments):
+    """One of the modes that need no data: the model, a row of the table, failures."""
+    mode = config["mode"]
+    folder = f"{arguments.work}/{network.name}-{label.replace(', ', '-').replace(' ', '_')}"
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     np.save(f"{folder}/input.npy", network.evaluation)
     with open(f"{folder}/job.json", "w") as f:
-        json.dump({"mode": mode}, f)
+        json.dump(config, f)
     data = []
     if calibrated:
         np.save(f"{folder}/calibration.npy", network.calibration)
@@ -268,13 +305,9 @@ def check_mode(network, mode, calibrated, arguments):
     onnx.checker.check_model(model, full_check=True)
     failures = []
     size = os.path.getsize(artifact) / os.path.getsize(network.model)
-    most = MODE_SIZE_DYNAMIC.get(network.name, MODE_SIZE[network.name]) \
-        if mode == "dynamic" else MODE_SIZE[network.name]
     print(f"  {label}: {os.path.getsize(artifact)} bytes, {size:.3f} of the f32 model")
     if size > most:
         failures.append(f"{label}: the file is {size:.3f} of the f32 model (limit {most:g})")
-    expected = {"weight_only": {"DequantizeLinear"},
-                "dynamic": {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}}[mode]
     used = {n.op_type for n in model.graph.node}
     if not expected <= used:
         failures.append(f"{label}: no {sorted(expected - used)} in the artifact")
@@ -293,7 +326,7 @@ def check_mode(network, mode, calibrated, arguments):
             failures.append(str(e))
     row = against_f32(network, f32, ours)
     row[0] += f" {label}"
-    return row, failures
+    return model, row, failures
 
 
 def integer_nodes(path, folder):
@@ -386,6 +419,11 @@ def main():
                     row, more = check_mode(network, mode, calibrated, arguments)
                     rows.append(row)
                     failures += more
+            for weights, kind, most in BITS if name in BITS_NETWORKS else ():
+                most = most if name in MODE_SIZE else 1  # mostly names
+                row, more = check_bits(network, weights, kind, most, arguments)
+                rows.append(row)
+                failures += more
         except Exception as e:  # one network's failure must not hide the others' results
             failures = [f"{type(e).__name__}: {e}"]
         for f in failures:

@@ -183,11 +183,18 @@ def activations():
     return b.model(b.node("LogSoftmax", y, axis=1))
 
 
+def dense_layers():
+    """What ONNX Runtime multiplies with dequantized weights of 4 bits itself (MatMulNBits); 250 is no
+    multiple of a block."""
+    b = Builder((8, 250), 13)
+    return b.model(b.dense(b.node("Relu", b.dense("x", 250, 512)), 512, 64))
+
+
 NETWORKS = {"split_shuffle": (split_shuffle, (8, 16, 16)), "decoder": (decoder, (6, 16, 16)),
             "activations": (activations, (6, 12, 12)),
             "transformer13": (transformer(13), (3, 16, 16)),
             "transformer20": (transformer(20), (3, 16, 16)),
-            "opset_21": (opset_21, (3, 16, 16))}
+            "opset_21": (opset_21, (3, 16, 16)), "dense_layers": (dense_layers, (8, 250))}
 
 
 def write(name, path):

@@ -288,13 +288,15 @@ START_TEST(quantize_weights__block_no_shorter_than_the_inputs__a_scale_a_channel
 }
 END_TEST
 
-START_TEST(weights_input_axis__conv_gemm_matmul__what_is_summed_over)
+START_TEST(weights_input_axis__products__what_is_summed_over)
 {
     struct qc_attr transposed = {.name = "transB", .type = QC_ATTR_INT, .i = 1};
     struct qc_node n = {.op = QC_OP_CONV};
     const struct qc_tensor *conv = tensor(4, (int64_t[]){1, 1, 1, 1}, NULL);
     const struct qc_tensor *matrix = tensor(2, (int64_t[]){1, 1}, NULL);
     ck_assert_int_eq(qc_weights_input_axis(&n, conv), 1);
+    n.op = QC_OP_CONV_TRANSPOSE;
+    ck_assert_int_eq(qc_weights_input_axis(&n, conv), 0);
     n.op = QC_OP_GEMM;
     ck_assert_int_eq(qc_weights_input_axis(&n, matrix), 0);
     n.attrs = &transposed;
@@ -344,7 +346,7 @@ Suite *test_weight_bits_suite(void)
     tcase_add_test(tc, quantize_weights__blocks__scale_each_the_last_one_ragged);
     tcase_add_test(tc, quantize_weights__blocks_of_a_conv__one_a_tap);
     tcase_add_test(tc, quantize_weights__block_no_shorter_than_the_inputs__a_scale_a_channel);
-    tcase_add_test(tc, weights_input_axis__conv_gemm_matmul__what_is_summed_over);
+    tcase_add_test(tc, weights_input_axis__products__what_is_summed_over);
     tcase_add_test(tc, quantize_weights__float16__nearest_or_an_error);
     suite_add_tcase(s, tc);
     return s;
