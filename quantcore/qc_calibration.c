@@ -51,7 +51,8 @@ static enum qd_code make_observer(struct qc_pipeline *p, struct qd_error *err)
                                           .min_percentile = min_percentile,
                                           .max_percentile = max_percentile,
                                           .tail_length = o->tail_length,
-                                          .kernels = &p->kernels};
+                                          .kernels = &p->kernels,
+                                          .counts_at_once = o->inference == QC_INFERENCE_FLOAT};
     return qc_observer_new(observed, n, &options, p->arena, &p->observer, err);
 }
 
@@ -305,8 +306,8 @@ static enum qd_code run_pass(struct qc_pipeline *p, bool second, const struct qc
 static enum qd_code run_second_pass(struct qc_pipeline *p, struct qd_error *err)
 {
     struct qc_rounded rounded = {.states = NULL};
-    if (p->options->inference == QC_INFERENCE_FLOAT) {
-        return run_pass(p, true, NULL, err);
+    if (p->options->inference == QC_INFERENCE_FLOAT) { /* it would see the same values again */
+        return qc_observer_end_pass2(p->observer, &p->statistics, err);
     }
     enum qd_code code = rounded_program(p, &rounded, err);
     code = code == QD_OK ? run_pass(p, true, &rounded, err) : code;

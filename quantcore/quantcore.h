@@ -27,7 +27,8 @@ enum qc_mode { QC_MODE_STATIC, QC_MODE_WEIGHT_ONLY, QC_MODE_DYNAMIC, QC_MODE_COU
 const char *qc_mode_name(enum qc_mode mode); /* "static", "weight_only", "dynamic" */
 bool qc_mode_from_name(const char *name, enum qc_mode *ret);
 
-/* How the network runs in pass 2: float, or quantized: weights rounded, and each quantized tensor
+/* What the histograms count: float: the f32 network's values, in the one pass over the samples;
+ * quantized: those of a second pass (QC_PHASE_PASS2) with weights rounded, and each quantized tensor
  * rounded by its own range in the sample before it is read, so that the histograms hold the
  * error from upstream too. */
 enum qc_inference { QC_INFERENCE_FLOAT, QC_INFERENCE_QUANTIZED };

@@ -12,7 +12,9 @@ const WITHOUT_RANGES = ["validating", "folding", "weights", "pass1", "pass2", "b
 
 function phases(job) {
   const times = job.summary?.phase_seconds ?? {};
-  const names = (job.config?.mode ?? "static") === "static" ? STATIC : WITHOUT_RANGES;
+  const twice = job.config?.calibration?.inference === "quantized"; // else pass 1 counts as well
+  const names = ((job.config?.mode ?? "static") === "static" ? STATIC : WITHOUT_RANGES)
+    .filter((name) => name !== "pass2" || twice);
   const now = names.indexOf(job.phase ?? "");
   const all = job.state === "succeeded";
   return h("ol", {class: "phases"}, names.map((name, i) => {

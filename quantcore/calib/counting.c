@@ -1,5 +1,6 @@
 #include "quantcore/calib/counting.h"
 
+#include <float.h>
 #include <string.h>
 
 #include "quantcore/calib/view_runs.h"
@@ -8,16 +9,18 @@
  * those are too many) the counts of bins. */
 struct partial {
     float *all;
-    uint64_t n_all; /* seen: kept are the first s->count */
+    uint64_t n_all; /* seen: kept are the first `room` */
     struct qc_value_table table;
-    uint64_t *counts;
+    struct qc_histogram fine; /* n_bins is 0 until the table is given up */
+    double lo, hi;            /* the range of its bins */
+    uint64_t *memory;
 };
 
 struct qc_counting {
     qc_histogram_f32_fn *histogram;
-    struct qc_histogram fine; /* edges alone */
-    float lo, hi;             /* values outside count as these, as they do in the end bins */
-    uint64_t room;            /* for all values; 0: they are too many to be kept */
+    struct qc_histogram edges; /* when they are fixed */
+    bool is_fixed;
+    uint64_t room; /* for all values; 0: they are too many to be kept */
     int n_partials;
     struct partial *partials;
 };
@@ -27,34 +30,40 @@ static size_t largest(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-enum qd_code qc_counting_new(struct qc_tensor_statistics *s, int n_threads,
-                             const struct qc_kernels *kernels, struct qd_arena *arena,
-                             struct qc_counting **ret, struct qd_error *err)
+enum qd_code qc_counting_new(uint64_t count, int n_threads, const struct qc_kernels *kernels,
+                             struct qd_arena *arena, struct qc_counting **ret,
+                             struct qd_error *err)
 {
     struct qc_counting *c = NULL;
-    QD_TRY(qc_histogram_edges(&s->fine, s->min, s->max, QC_FINE_BINS, err));
     QD_TRY(qd_arena_alloc(arena, sizeof(*c), &c, err));
     *c = (struct qc_counting){.histogram = kernels->histogram_f32,
-                              .fine = s->fine,
-                              .lo = (float)s->min,
-                              .hi = (float)s->max,
-                              .room = s->count <= QC_VALUES_ALL ? s->count : 0,
+                              .room = count <= QC_VALUES_ALL ? count : 0,
                               .n_partials = n_threads};
     QD_TRY(qd_arena_array(arena, (size_t)n_threads, sizeof(*c->partials), &c->partials, err));
-    size_t size = (size_t)s->fine.n_bins * sizeof(uint64_t);
+    size_t size = QC_FINE_BINS * sizeof(uint64_t);
     size = c->room > 0 ? largest(size, (size_t)c->room * sizeof(float))
                        : largest(size, QC_VALUES_SLOTS * sizeof(struct qc_value_slot));
     for (int i = 0; i < n_threads; i++) {
         struct partial *p = &c->partials[i];
         uint64_t *memory = NULL;
         QD_TRY(qd_arena_array(arena, size / sizeof(*memory) + 1, sizeof(*memory), &memory, err));
-        p->counts = memory;
+        p->memory = memory;
         p->all = c->room > 0 ? (float *)memory : NULL;
         p->table = (struct qc_value_table){
-            c->room > 0 ? NULL : (struct qc_value_slot *)memory, 0, 0, c->lo, c->hi};
+            c->room > 0 ? NULL : (struct qc_value_slot *)memory, 0, 0, -FLT_MAX, FLT_MAX};
     }
     *ret = c;
     return QD_OK;
+}
+
+enum qd_code qc_counting_fix(struct qc_counting *c, double lo, double hi, struct qd_error *err)
+{
+    c->is_fixed = true;
+    for (int i = 0; i < c->n_partials; i++) {
+        c->partials[i].table.lo = (float)lo;
+        c->partials[i].table.hi = (float)hi;
+    }
+    return qc_histogram_edges(&c->edges, lo, hi, QC_FINE_BINS, err);
 }
 
 /* ---- all values --------------------------------------------------------------------------- */
@@ -75,12 +84,13 @@ static void run_keep(void *ctx, const float *x, size_t n)
     p->n_all += n;
 }
 
-/* All threads' values in one list. */
-static enum qd_code end_all(struct qc_counting *c, struct qd_arena *arena,
-                            struct qc_tensor_statistics *s, struct qd_error *err)
+/* All threads' values in one list. Gives how many they saw. */
+static enum qd_code end_all(const struct qc_counting *c, struct qd_arena *arena,
+                            struct qc_tensor_statistics *s, uint64_t *ret_n, struct qd_error *err)
 {
     float *all = NULL;
     size_t n = 0;
+    *ret_n = 0;
     QD_TRY(qd_arena_array(arena, (size_t)c->room, sizeof(*all), &all, err));
     for (int i = 0; i < c->n_partials; i++) {
         const struct partial *p = &c->partials[i];
@@ -88,9 +98,13 @@ static enum qd_code end_all(struct qc_counting *c, struct qd_arena *arena,
         size_t part = (size_t)(p->n_all < left ? p->n_all : left);
         memcpy(all + n, p->all, part * sizeof(*all));
         n += part;
+        *ret_n += p->n_all;
+    }
+    if (n == 0) {
+        return QD_OK;
     }
     memset(s->fine.counts, 0, (size_t)s->fine.n_bins * sizeof(*s->fine.counts));
-    QD_TRY(qc_values_of(all, n, c->lo, c->hi, arena, &s->values, err));
+    QD_TRY(qc_values_of(all, n, (float)s->min, (float)s->max, arena, &s->values, err));
     for (int i = 0; i < s->values.n; i++) {
         const struct qc_value_count *v = &s->values.entries[i];
         s->fine.counts[qc_histogram_bin(&s->fine, v->value)] += v->count;
@@ -174,15 +188,51 @@ static void count_view(const struct qc_counting *c, struct partial *p, const str
 {
     struct binning b; /* most of it is cleared as far as there are bins */
     b.histogram = c->histogram;
-    b.fine = &c->fine;
-    b.total = p->counts;
+    b.fine = &p->fine;
+    b.total = p->fine.counts;
     b.skip = skip;
     clear_counts(&b);
     qc_view_for_each_run(view, skip > 0 ? run_count_rest : run_count, &b);
     add_counts(&b);
 }
 
-void qc_counting_add(struct qc_counting *c, int thread, const struct qc_view *view)
+/* The counts so far in other bins, which hold all of them. */
+static void move_bins(struct partial *p, const struct qc_histogram *edges)
+{
+    uint64_t counts[QC_FINE_BINS];
+    struct qc_histogram old = p->fine;
+    memcpy(counts, p->memory, (size_t)old.n_bins * sizeof(*counts));
+    memset(p->memory, 0, (size_t)old.n_bins * sizeof(*counts));
+    old.counts = counts;
+    p->fine = *edges;
+    p->fine.counts = p->memory;
+    qc_histogram_add(&p->fine, &old);
+}
+
+/* The bins of all that this thread has seen; false: there are none, which _end finds too. */
+static bool follow_range(const struct qc_counting *c, struct partial *p, double lo, double hi)
+{
+    struct qc_histogram edges = c->edges;
+    bool has_bins = p->fine.n_bins > 0;
+    if (has_bins && (c->is_fixed || (p->lo <= lo && hi <= p->hi))) {
+        return true;
+    }
+    if (!c->is_fixed && qc_histogram_edges(&edges, lo, hi, QC_FINE_BINS, NULL) != QD_OK) {
+        return false;
+    }
+    p->lo = lo;
+    p->hi = hi;
+    if (has_bins) {
+        move_bins(p, &edges);
+    } else {
+        p->fine = edges;
+        p->fine.counts = p->memory;
+    }
+    return true;
+}
+
+void qc_counting_add(struct qc_counting *c, int thread, const struct qc_view *view, double lo,
+                     double hi)
 {
     struct partial *p = &c->partials[thread];
     struct keeping keeping = {p, c->room};
@@ -196,7 +246,12 @@ void qc_counting_add(struct qc_counting *c, int thread, const struct qc_view *vi
         if (!t.full) {
             return;
         }
-        qc_value_table_give_up(&p->table, &c->fine, p->counts);
+    }
+    if (!follow_range(c, p, lo, hi)) {
+        return;
+    }
+    if (p->table.slots != NULL) {
+        qc_value_table_give_up(&p->table, &p->fine, p->memory);
     }
     count_view(c, p, view, t.taken);
 }
@@ -219,17 +274,17 @@ static enum qd_code end_table(struct qc_counting *c, struct qd_arena *arena,
     return qc_value_table_finish(first, arena, &s->values, err);
 }
 
-/* All threads' counts into the first one's. */
-static void end_bins(struct qc_counting *c)
+/* All threads' counts in the bins of s, in the first one's memory. */
+static void end_bins(struct qc_counting *c, struct qc_tensor_statistics *s)
 {
-    uint64_t *counts = c->partials[0].counts;
     for (int i = 0; i < c->n_partials; i++) {
         struct partial *p = &c->partials[i];
         if (p->table.slots != NULL) {
-            qc_value_table_give_up(&p->table, &c->fine, p->counts);
-        }
-        for (int b = 0; i > 0 && b < c->fine.n_bins; b++) {
-            counts[b] += p->counts[b];
+            qc_value_table_give_up(&p->table, &s->fine, s->fine.counts);
+        } else if (i == 0) {
+            move_bins(p, &s->fine);
+        } else {
+            qc_histogram_add(&s->fine, &p->fine);
         }
     }
 }
@@ -238,20 +293,18 @@ enum qd_code qc_counting_end(struct qc_counting *c, struct qd_arena *arena,
                              struct qc_tensor_statistics *s, struct qd_error *err)
 {
     uint64_t n = 0;
-    s->fine.counts = c->partials[0].counts;
+    QD_TRY(qc_histogram_edges(&s->fine, s->min, s->max, QC_FINE_BINS, err));
+    s->fine.counts = c->partials[0].memory;
     if (c->room > 0) {
-        QD_TRY(end_all(c, arena, s, err));
-        for (int i = 0; i < c->n_partials; i++) {
-            n += c->partials[i].n_all;
-        }
+        QD_TRY(end_all(c, arena, s, &n, err));
     } else {
         QD_TRY(end_table(c, arena, s, err));
-        end_bins(c);
+        end_bins(c, s);
         n = qc_histogram_total(&s->fine);
     }
     return n == s->count ? QD_OK
                          : qd_fail_on(err, QD_INTERNAL, s->name,
-                                      "pass 2 counted %llu values of '%s', pass 1 saw %llu",
+                                      "%llu values of '%s' were counted, %llu were seen",
                                       (unsigned long long)n, s->name,
                                       (unsigned long long)s->count);
 }

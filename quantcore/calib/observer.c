@@ -97,6 +97,11 @@ static enum qd_code new_tensor(struct qc_observer *o, const struct qc_observed *
     QD_TRY(qd_arena_array(o->arena, channels, sizeof(double), &s->channel_mean, err));
     QD_TRY(qd_arena_array(o->arena, (size_t)o->options.n_slots, sizeof(bool), &t->bad, err));
     QD_TRY(new_tails(o, t, s, err));
+    if (o->options.counts_at_once) {
+        uint64_t samples = o->options.n_samples > 0 ? (uint64_t)o->options.n_samples : 1;
+        QD_TRY(qc_counting_new(samples * t->n_elements, o->options.n_threads, o->options.kernels,
+                               &o->counts, &t->counting, err));
+    }
     QD_TRY(qd_arena_array(o->arena, threads, sizeof(*t->partials), &t->partials, err));
     for (size_t i = 0; i < threads; i++) {
         QD_TRY(new_partial(o, t, s, &t->partials[i], err));
@@ -295,6 +300,9 @@ void qc_observer_pass1(struct qc_observer *o, int tensor, int thread, int slot,
     if (t->has_largest) {
         qc_view_for_each_run(view, run_tail, &p->largest);
     }
+    if (o->options.counts_at_once) {
+        qc_counting_add(t->counting, thread, view, p->min, p->max);
+    }
 }
 
 enum qd_code qc_observer_end_batch(struct qc_observer *o, int n_used, int64_t first,
@@ -364,6 +372,16 @@ static void drop_pass1(struct qc_observer *o)
     qd_arena_done(&o->pass1);
 }
 
+/* For pass 2, with the range that pass 1 saw. */
+static enum qd_code new_counting(struct qc_observer *o, struct observed *t,
+                                 const struct qc_tensor_statistics *s, struct qd_error *err)
+{
+    QD_TRY(qc_counting_new(s->count, o->options.n_threads, o->options.kernels, &o->counts,
+                           &t->counting, err));
+    enum qd_code code = qc_counting_fix(t->counting, s->min, s->max, err);
+    return code == QD_OK ? QD_OK : qd_wrap(err, code, "tensor '%s'", s->name);
+}
+
 enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
 {
     if (o->statistics->n_samples == 0) {
@@ -375,13 +393,8 @@ enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
         QD_TRY(qc_tensor_statistics_finish(s, err));
     }
     drop_pass1(o);
-    for (int k = 0; k < o->statistics->n; k++) {
-        struct qc_tensor_statistics *s = &o->statistics->tensors[k];
-        enum qd_code code = qc_counting_new(s, o->options.n_threads, o->options.kernels,
-                                            &o->counts, &o->tensors[k].counting, err);
-        if (code != QD_OK) {
-            return qd_wrap(err, code, "tensor '%s'", s->name);
-        }
+    for (int k = 0; k < o->statistics->n && !o->options.counts_at_once; k++) {
+        QD_TRY(new_counting(o, &o->tensors[k], &o->statistics->tensors[k], err));
     }
     return QD_OK;
 }
@@ -390,7 +403,8 @@ enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
 
 void qc_observer_pass2(struct qc_observer *o, int tensor, int thread, const struct qc_view *view)
 {
-    qc_counting_add(o->tensors[tensor].counting, thread, view);
+    assert(!o->options.counts_at_once);
+    qc_counting_add(o->tensors[tensor].counting, thread, view, 0, 0);
 }
 
 enum qd_code qc_observer_end_pass2(struct qc_observer *o, struct qc_statistics **ret,
@@ -398,7 +412,10 @@ enum qd_code qc_observer_end_pass2(struct qc_observer *o, struct qc_statistics *
 {
     for (int k = 0; k < o->statistics->n; k++) {
         struct qc_tensor_statistics *s = &o->statistics->tensors[k];
-        QD_TRY(qc_counting_end(o->tensors[k].counting, &o->counts, s, err));
+        enum qd_code code = qc_counting_end(o->tensors[k].counting, &o->counts, s, err);
+        if (code != QD_OK) {
+            return qd_wrap(err, code, "tensor '%s'", s->name);
+        }
     }
     *ret = o->statistics;
     return QD_OK;

@@ -5,7 +5,8 @@
  *   for each batch: qc_observer_pass1 for its samples, on any threads, slot = index in the batch;
  *                   then qc_observer_end_batch
  *   qc_observer_end_pass1       fixes the histograms' edges
- *   for each batch: qc_observer_pass2 likewise (no slots: counts are integers)
+ *   for each batch: qc_observer_pass2 likewise (no slots: counts are integers), unless pass 1
+ *                   has counted already (counts_at_once)
  *   qc_observer_end_pass2       gives the statistics
  *   qc_observer_drop_counts     when the ranges have been searched
  *
@@ -27,10 +28,13 @@ struct qc_observed {
 struct qc_observer_options {
     int n_threads;       /* >= 1 */
     int n_slots;         /* samples of a batch, >= 1 */
-    int64_t n_samples;   /* expected: decides how long the tails are */
+    int64_t n_samples;   /* expected: decides how long the tails are, and which values are kept */
     double min_percentile, max_percentile; /* (0.5, 1] */
     int64_t tail_length; /* values kept at each end at least; 0: what the percentiles need */
     const struct qc_kernels *kernels;
+    /* The histograms are of what pass 1 sees: counted there, with edges that follow the range, to
+     * the same bytes as in a second run over the same values. */
+    bool counts_at_once;
 };
 
 struct qc_observer; /* in the arena */
@@ -50,8 +54,8 @@ QD_MUST_CHECK enum qd_code qc_observer_end_batch(struct qc_observer *o, int n_us
 QD_MUST_CHECK enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err);
 void qc_observer_pass2(struct qc_observer *o, int tensor, int thread,
                        const struct qc_view *view);
-/* The result lives in the arena. Before pass 2 the histograms are empty; QD_INTERNAL when pass 2
- * counted another number of values than pass 1. */
+/* The result lives in the arena. Before it the histograms are empty; QD_INTERNAL when they
+ * counted another number of values than pass 1 saw. */
 QD_MUST_CHECK enum qd_code qc_observer_end_pass2(struct qc_observer *o,
                                                  struct qc_statistics **ret,
                                                  struct qd_error *err);

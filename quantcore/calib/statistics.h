@@ -1,4 +1,4 @@
-/* What the two passes over the data leave behind, a tensor each: enough for any calibrator,
+/* What calibration leaves behind, a tensor each: enough for any calibrator,
  * percentile and bias correction without running the network again.
  *
  * Statistics of two sample sets merge to those of both, to the bit: counts, extremes and
@@ -34,8 +34,8 @@ struct qc_tensor_statistics {
     struct qc_channel_statistics *channels; /* n_channels */
     double *channel_mean;       /* n_channels: E[x] */
     struct qc_tail smallest, largest; /* as long as the percentiles of pass 1 needed */
-    struct qc_histogram fine;   /* counts empty before pass 2 */
-    struct qc_values values;    /* of pass 2, while they are few */
+    struct qc_histogram fine;   /* counts empty before the end of pass 2 */
+    struct qc_values values;    /* while they are few */
 };
 
 struct qc_statistics {

@@ -100,7 +100,8 @@ grey_images 1000 | tail -c +17 > "$work/thousand"
     printf '\0\0\010\003\0\0\076\200\0\0\0\034\0\0\0\034' # 16,000
     for i in $(seq 16); do cat "$work/thousand"; done
 } > "$work/many"
-parts=(-F 'config={"calibration":{"calibrator":"js"}}' -F "model=@$model" -F "calibration=@$work/many")
+parts=(-F 'config={"calibration":{"calibrator":"js","inference":"quantized"}}' -F "model=@$model"
+       -F "calibration=@$work/many")
 for phase in pass1 pass2 verifying; do
     submit "${parts[@]}"
     await_phase "$job" $phase 100 || fail "the run did not come to $phase"

@@ -25,13 +25,14 @@ static void fill(int n)
     }
 }
 
-static float times = 1; /* what pass 2 sees of pass 1's values */
+static float times = 1;   /* what pass 2 sees of pass 1's values */
+static bool counts_at_once;
 
 static struct qc_statistics *observe(struct qd_arena *arena, int threads, int first, int count)
 {
     static float sample[PER_SAMPLE];
     struct qc_observed tensor = {"x", {2, {1, PER_SAMPLE}}, -1};
-    struct qc_observer_options options = {threads, 1, count, 1, 1, 16, &kernels};
+    struct qc_observer_options options = {threads, 1, count, 1, 1, 16, &kernels, counts_at_once};
     struct qc_view view = {.dtype = QC_F32, .layout = QC_PLAIN, .shape = tensor.shape};
     struct qc_observer *o = NULL;
     struct qc_statistics *s = NULL;
@@ -45,7 +46,7 @@ static struct qc_statistics *observe(struct qd_arena *arena, int threads, int fi
             if (pass == 1) {
                 qc_observer_pass1(o, 0, i % threads, 0, &view);
                 ck_assert_int_eq(qc_observer_end_batch(o, 1, i, NULL), QD_OK);
-            } else {
+            } else if (!counts_at_once) {
                 qc_observer_pass2(o, 0, i * 3 % threads, &view);
             }
         }
@@ -118,14 +119,46 @@ START_TEST(observe__values_around_the_limits__kept_by_their_number)
     ck_assert_uint_eq(total, v->n > 0 ? n_samples * PER_SAMPLE : 0);
     same_histogram(&arena, &whole->tensors[0].fine);
     for (int threads = 2; threads <= 7; threads += 2) {
+        counts_at_once = threads != 4;
         same_bytes(&arena, observe(&arena, threads, 0, n_samples), whole);
     }
     for (int cut = 1; cut < n_samples; cut += n_samples / 3) {
         struct qc_statistics *a = observe(&arena, 2, 0, cut);
+        counts_at_once = !counts_at_once;
         struct qc_statistics *b = observe(&arena, 3, cut, n_samples - cut);
         ck_assert_int_eq(qc_statistics_merge(b, a, &arena, &merged, NULL), QD_OK);
         same_bytes(&arena, merged, whole);
     }
+    counts_at_once = false;
+    n_samples = SAMPLES;
+    qd_arena_done(&arena);
+}
+END_TEST
+
+/* Ranges that grow on either side, by a little and by much, from one value on: counted at once they
+ * are what two passes count. */
+START_TEST(observe__range_that_grows__same_bytes_as_two_passes)
+{
+    struct qd_arena arena;
+    qd_arena_init(&arena, 0);
+    qc_kernels_init(&kernels, QC_ISA_AVX512);
+    n_samples = MANY_SAMPLES;
+    for (int i = 0; i < MOST; i++) {
+        float scale = ldexpf(1.0f, i / (MOST / 40) - 20);
+        int k = (int)((uint32_t)i * 7919u % 20011u);
+        data[i] = _i == 0   ? scale * (float)(k - 6000)       /* both ends, 2^40 in all */
+                  : _i == 1 ? scale * (float)(-k)             /* one end */
+                  : _i == 2 ? (i < MOST / 2 ? 3.0f : (float)k) /* one value for long */
+                            : 1000.0f + scale * (float)k;      /* far from 0 */
+    }
+    for (int threads = 1; threads <= 3; threads++) {
+        counts_at_once = false;
+        struct qc_statistics *two = observe(&arena, threads, 0, n_samples);
+        counts_at_once = true;
+        ck_assert_int_eq(two->tensors[0].values.n, 0);
+        same_bytes(&arena, observe(&arena, threads, 0, n_samples), two);
+    }
+    counts_at_once = false;
     n_samples = SAMPLES;
     qd_arena_done(&arena);
 }
@@ -172,7 +205,7 @@ START_TEST(observe__pass_2_sees_another_number__internal_error)
     struct qd_arena arena;
     struct qd_error err;
     struct qc_observed tensor = {"x", {2, {1, rows[_i].per_sample}}, -1};
-    struct qc_observer_options options = {1, 1, 2, 1, 1, 16, &kernels};
+    struct qc_observer_options options = {1, 1, 2, 1, 1, 16, &kernels, false};
     struct qc_view view = {.data = data, .dtype = QC_F32, .layout = QC_PLAIN, .shape = tensor.shape};
     struct qc_observer *o = NULL;
     struct qc_statistics *s = NULL;
@@ -191,7 +224,7 @@ START_TEST(observe__pass_2_sees_another_number__internal_error)
         qc_observer_pass2(o, 0, 0, &view);
     }
     ck_assert_int_eq(qc_observer_end_pass2(o, &s, &err), QD_INTERNAL);
-    ck_assert_ptr_nonnull(strstr(err.message, "pass 2 counted"));
+    ck_assert_ptr_nonnull(strstr(err.message, "were counted"));
     qd_arena_done(&arena);
 }
 END_TEST
@@ -298,6 +331,7 @@ Suite *test_values_suite(void)
 {
     Suite *s = suite_create("test_values");
     TCase *c = tcase_create("values");
+    tcase_add_loop_test(c, observe__range_that_grows__same_bytes_as_two_passes, 0, 4);
     tcase_add_loop_test(c, observe__pass_2_sees_another_number__internal_error, 0, 4);
     tcase_add_loop_test(c, observe__values_around_the_limits__kept_by_their_number, 0,
                         (int)QD_COUNT_OF(cases));
