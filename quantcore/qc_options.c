@@ -68,10 +68,10 @@ static bool is_among(int value, const int *allowed, size_t n)
 
 static enum qd_code check_bits(const struct qc_options *o, struct qd_error *err)
 {
-    static const int bits[] = {QC_WEIGHT_BITS, 4, 3, 2, 1, QC_FLOAT16_BITS};
+    static const int bits[] = {QC_WEIGHT_BITS, 7, 4, 3, 2, 1, QC_FLOAT16_BITS};
     if (!is_among(o->weight_bits, bits, QD_COUNT_OF(bits))) {
         return qd_fail_on(err, QD_INVALID, "bits",
-                          "bits of weights is %d, allowed: 8, 4, 3, 2, 1, and 16 (float16) in mode "
+                          "bits of weights is %d, allowed: 8, 7, 4, 3, 2, 1, and 16 (float16) in mode "
                           "weight_only", o->weight_bits);
     }
     if (o->weight_bits == QC_FLOAT16_BITS && o->mode != QC_MODE_WEIGHT_ONLY) {

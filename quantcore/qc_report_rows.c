@@ -152,7 +152,7 @@ static const char *precision_of(const struct qc_pipeline *p, int node)
 {
     static const char *const names[] = {
         [0] = "int8_weights", [1] = "int1_weights", [2] = "int2_weights", [3] = "int3_weights", [4] = "int4_weights",
-        [QC_WEIGHT_BITS] = "int8_weights", [QC_FLOAT16_BITS] = "float16_weights"};
+        [7] = "int8_weights", [QC_WEIGHT_BITS] = "int8_weights", [QC_FLOAT16_BITS] = "float16_weights"};
     if (!p->plan->integer[node]) {
         return "f32";
     }

@@ -58,7 +58,7 @@ struct qc_options {
     bool weights_asymmetric;                   /* false; true: from the smallest weight to the
                                                   largest, with a zero point beside each scale;
                                                   all codes are used. Not in mode dynamic */
-    int weight_bits;                           /* 8; 4, 3, 2, 1: fewer codes, in s8 but for
+    int weight_bits;                           /* 8; 7, 4, 3, 2, 1: fewer codes, in s8 but for
                                                   weight_only, where the file has two of them a
                                                   byte; 16: float16, weight_only alone */
     int block_size;                            /* weights along the inputs that share a scale: 0

@@ -152,15 +152,22 @@ static double reach(const struct qc_quantized_weights *w, double lo, double hi)
     return w->format.form == QC_WEIGHTS_ASYMMETRIC ? hi - lo : fmax(-lo, hi);
 }
 
-/* With 8 bits. */
-static float scale_of(enum qc_weight_form form, double reached)
+/* The steps that reach has to be divided into, so that nothing saturates (full: hardly anything). */
+static double steps_of(const struct qc_weight_format *f)
 {
-    return form == QC_WEIGHTS_ASYMMETRIC ? (float)(reached / 255.0)
-           : form == QC_WEIGHTS_FULL     ? qc_scale_full_s8(reached)
-                                         : qc_scale_symmetric_s8(reached);
+    double most = code_max(f);
+    return f->form == QC_WEIGHTS_ASYMMETRIC ? 2 * most + 1
+           : f->form == QC_WEIGHTS_FULL     ? most + 0.5
+                                            : most;
 }
 
-/* The least range that a channel's scale with 8 bits is made for. */
+static float scale_of(const struct qc_weight_format *f, double reached)
+{
+    bool none = f->form != QC_WEIGHTS_ASYMMETRIC && !(reached > 0);
+    return none ? 1.0f : (float)(reached / steps_of(f));
+}
+
+/* The least range that a channel's scale is made for; with 4 bits and fewer, that of 8 bits. */
 static double least_reach(const struct qc_quantized_weights *w, const double *lo, const double *hi)
 {
     double largest = 0;
@@ -178,8 +185,8 @@ static void choose_scales(struct qc_quantized_weights *w, const double *lo, cons
         double here = reach(w, lo[c], hi[c]);
         w->n_dead += w->format.block == 0 && here < least;
         w->scale[c] = w->format.block > 0
-                          ? fmaxf(scale_of(w->format.form, here), FLT_MIN)
-                          : scale_of(w->format.form, fmax(here, least));
+                          ? fmaxf(scale_of(&w->format, here), FLT_MIN)
+                          : scale_of(&w->format, fmax(here, least));
     }
 }
 
@@ -225,11 +232,7 @@ static float search(struct qc_quantized_weights *w, int c, const float *x, size_
 {
     const struct qc_weight_format *f = &w->format;
     bool asymmetric = f->form == QC_WEIGHTS_ASYMMETRIC;
-    double most = code_max(f);
-    double steps = asymmetric                   ? 2 * most + 1
-                   : f->form == QC_WEIGHTS_FULL ? most + 0.5
-                                                : most;
-    double full = reach(w, w->lo[c], hi) / steps;
+    double full = reach(w, w->lo[c], hi) / steps_of(f);
     if (!(full > 0)) {
         return FLT_MIN;
     }
@@ -246,7 +249,8 @@ static enum qd_code choose_low_scales(struct qc_quantized_weights *w, const doub
     float *sorted = NULL;
     size_t *start = NULL;
     bool floored = w->format.bits > 1 && w->format.block == 0;
-    float floor = floored ? scale_of(w->format.form, least_reach(w, w->lo, hi)) : FLT_MIN;
+    const struct qc_weight_format of_8_bits = {.form = w->format.form, .bits = QC_WEIGHT_BITS};
+    float floor = floored ? scale_of(&of_8_bits, least_reach(w, w->lo, hi)) : FLT_MIN;
     QD_TRY(sort_by_scale(w, arena, &sorted, &start, err));
     for (int c = 0; c < w->n_scales; c++) {
         const float *x = sorted + start[c];
@@ -309,7 +313,7 @@ static enum qd_code to_codes(struct qc_quantized_weights *w, struct qd_arena *ar
 {
     double *hi = NULL;
     struct qc_tensor *q = NULL;
-    bool low = w->format.bits < 8;
+    bool low = w->format.bits <= 4;
     QD_TRY(count_scales(w, err));
     size_t n = (size_t)w->n_scales;
     QD_TRY(qd_arena_array(arena, n, sizeof(*w->lo), &w->lo, err));

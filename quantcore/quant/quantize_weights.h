@@ -6,6 +6,8 @@
  * Asymmetric, on request: with lo = min(w, 0) and hi = max(w, 0), scale = (hi - lo) / 255,
  * zero_point = clamp(rne(-128 - lo / scale)): all codes for channels whose weights lie to one side
  * of 0.
+ * 7 bits: the same with [-63, 63] or [-64, 63] and 63, 63.5 and 127 steps: two neighbours never
+ * add up to what saturates in pairs (saturating_pairs.h).
  * b = 4, 3 or 2 bits: the same with [-(2^(b-1) - 1), 2^(b-1) - 1] or [-2^(b-1), 2^(b-1) - 1] and
  * the full scales absmax / (2^(b-1) - 1), absmax / (2^(b-1) - 0.5), (hi - lo) / (2^b - 1), of which
  * the part is taken that has the least cubed error (scale_search.h); lo moves with it.
@@ -29,7 +31,7 @@ static inline enum qc_weight_form qc_weight_form(bool asymmetric, bool full_rang
 
 struct qc_weight_format {
     enum qc_weight_form form; /* narrow alone with 1 bit */
-    int bits;       /* 8, 4, 3, 2, 1; 16: float16 */
+    int bits;       /* 8, 7, 4, 3, 2, 1; 16: float16 */
     int block;      /* weights along block_axis that share a scale, where there are more; 0: none.
                        Needs scales a channel */
     int block_axis; /* qc_weights_input_axis */

@@ -43,7 +43,8 @@ static int64_t pairs_of(const struct order *o, const int8_t *q)
 int64_t qc_saturating_pairs(const struct qc_node *node, const struct qc_quantized_weights *w)
 {
     int64_t found = 0;
-    if (w->q->dtype != QC_S8 || qc_shape_elements(&w->q->shape) == 0) {
+    bool is_product = node->op == QC_OP_CONV || node->op == QC_OP_GEMM || node->op == QC_OP_MATMUL;
+    if (!is_product || w->q->dtype != QC_S8 || qc_shape_elements(&w->q->shape) == 0) {
         return 0;
     }
     struct order o = order_of(node, w->q);

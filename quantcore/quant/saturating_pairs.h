@@ -8,7 +8,7 @@
 
 #include "quantcore/quant/quantize_weights.h"
 
-/* Pairs of weights that could saturate, of n_weights / 2: weights 2j and 2j + 1 of an output channel
+/* Of a Conv, Gemm or MatMul (0 of others): pairs of weights that could saturate, of n_weights / 2: weights 2j and 2j + 1 of an output channel
  * in the order in which they are multiplied (of a Conv by taps, a tap's input channels together).
  * 0 for depthwise Convs, which runtimes multiply one by one. What a Conv's data do decides
  * whether a pair saturates in fact. */

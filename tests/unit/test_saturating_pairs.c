@@ -75,6 +75,7 @@ START_TEST(saturating_pairs__u8_codes_or_none__none)
     ck_assert_int_eq(pairs(QC_OP_CONV, 4, (int64_t[]){0, 2, 1, 1}, NULL), 0);
     ck_assert_int_eq(pairs(QC_OP_CONV, 4, (int64_t[]){2, 0, 1, 1}, NULL), 0);
     ck_assert_int_eq(pairs(QC_OP_MATMUL, 2, (int64_t[]){0, 3}, NULL), 0);
+    ck_assert_int_eq(pairs(QC_OP_CONV_TRANSPOSE, 4, (int64_t[]){2, 2, 3, 3}, NULL), 0);
     tensor.dtype = QC_U8; /* an imported network's own: runtimes shift them to s8 */
     ck_assert_int_eq(pairs(QC_OP_CONV, 4, (int64_t[]){2, 2, 1, 1}, NULL), 0);
 }

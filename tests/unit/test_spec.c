@@ -139,7 +139,7 @@ START_TEST(parse__weight_bits__set_or_refused_with_value_and_limit)
         const char *text, *subject, *part;
     } rows[] = {
         {"{\"weights\":{\"bits\":5}}", "/weights/bits",
-         "bits of weights is 5, allowed: 8, 4, 3, 2, 1, and 16 (float16) in mode weight_only"},
+         "bits of weights is 5, allowed: 8, 7, 4, 3, 2, 1, and 16 (float16) in mode weight_only"},
         {"{\"weights\":{\"bits\":\"four\"}}", "/weights/bits", "/weights/bits must be an integer"},
         {"{\"weights\":{\"bits\":16}}", "/weights/bits",
          "bits of weights is 16 (float16) in mode static, allowed: in mode weight_only"},

@@ -76,8 +76,9 @@ START_TEST(quantize_weights__exact_levels__full_scale_and_every_code)
         int lo, hi;
     } rows[] = {{4, QC_WEIGHTS_NARROW, -7, 7}, {3, QC_WEIGHTS_NARROW, -3, 3},
                 {2, QC_WEIGHTS_NARROW, -1, 1}, {4, QC_WEIGHTS_ASYMMETRIC, -8, 7},
-                {3, QC_WEIGHTS_ASYMMETRIC, -4, 3}, {2, QC_WEIGHTS_ASYMMETRIC, -2, 1}};
-    float w[2 * 16];
+                {3, QC_WEIGHTS_ASYMMETRIC, -4, 3}, {2, QC_WEIGHTS_ASYMMETRIC, -2, 1},
+                {7, QC_WEIGHTS_NARROW, -63, 63}, {7, QC_WEIGHTS_ASYMMETRIC, -64, 63}};
+    float w[2 * 128];
     int n = rows[_i].hi - rows[_i].lo + 1;
     for (int i = 0; i < n; i++) {
         w[i] = 0.5f * (float)(rows[_i].lo + i);
@@ -337,7 +338,7 @@ Suite *test_weight_bits_suite(void)
     Suite *s = suite_create("weight_bits");
     TCase *tc = tcase_create("weight_bits");
     tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_loop_test(tc, quantize_weights__exact_levels__full_scale_and_every_code, 0, 6);
+    tcase_add_loop_test(tc, quantize_weights__exact_levels__full_scale_and_every_code, 0, 8);
     tcase_add_test(tc, quantize_weights__full_range__lowest_code_is_used);
     tcase_add_loop_test(tc, quantize_weights__noise__least_cubed_error, 0, 6);
     tcase_add_test(tc, quantize_weights__one_bit__sign_and_mean);
