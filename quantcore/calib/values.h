@@ -12,7 +12,7 @@
 
 #include "quantcore/calib/histogram.h"
 
-#define QC_VALUES_ALL   131072
+#define QC_VALUES_ALL   16384
 #define QC_VALUES_MAX   4096
 #define QC_VALUES_SLOTS 8192
 
