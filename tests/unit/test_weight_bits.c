@@ -111,6 +111,19 @@ START_TEST(quantize_weights__full_range__lowest_code_is_used)
 }
 END_TEST
 
+/* The ends of 400 weights, 0 among them: of channel c. */
+static double end_of(const struct qc_tensor *t, int c, bool upper)
+{
+    const float *x = (const float *)t->data + 400 * c;
+    float end = 0;
+    for (int i = 0; i < 400; i++) {
+        if (upper ? x[i] > end : x[i] < end) {
+            end = x[i];
+        }
+    }
+    return (double)end;
+}
+
 /* No other part for all channels has less error. */
 START_TEST(quantize_weights__noise__least_cubed_error)
 {
@@ -123,11 +136,7 @@ START_TEST(quantize_weights__noise__least_cubed_error)
     double found = error_sum(t, 3);
     for (int part = QC_SCALE_LEAST; part <= QC_SCALE_PARTS; part++) {
         for (int c = 0; c < 3; c++) {
-            double lo = 0, hi = 0;
-            for (int i = 0; i < 400; i++) {
-                lo = fmin(lo, (double)((float *)t->data)[400 * c + i]);
-                hi = fmax(hi, (double)((float *)t->data)[400 * c + i]);
-            }
+            double lo = end_of(t, c, false), hi = end_of(t, c, true);
             double full = asymmetric ? (hi - lo) / ((1 << bits) - 1)
                                      : fmax(-lo, hi) / ((1 << (bits - 1)) - 1);
             q.scale[c] = (float)(full * part / QC_SCALE_PARTS);
