@@ -144,7 +144,7 @@ holds '4 bits: layers' "$work/body" '"precision":"int4_weights"'
 ask -F 'config={"weights":{"bits":6}};type=application/json' -F "model=@$model" \
     -F "calibration=@$work/images" "$url/v1/jobs"
 same '6 bits: status' 422 "$status"
-holds '6 bits: detail' "$work/body" 'bits of weights is 6, allowed: 8, 4, 3, 2, 1'
+holds '6 bits: detail' "$work/body" 'bits of weights is 6, allowed: 8, 7, 4, 3, 2, 1'
 holds '6 bits: field' "$work/body" '/weights/bits'
 ask -F 'config={"mode":"int4"};type=application/json' -F "model=@$model" "$url/v1/jobs"
 same 'unknown mode: status' 422 "$status"
