@@ -223,7 +223,7 @@ static void conv_run(const struct qc_step *step, const struct qc_view *in,
     }
 }
 
-static enum qd_code conv_check(const struct qc_prepare *p, struct qd_error *err)
+enum qd_code qc_conv_check_f32(const struct qc_prepare *p, struct qd_error *err)
 {
     const struct qc_view *x = &p->in[0], *w = &p->in[1], *y = &p->out[0];
     if (x->dtype != QC_F32 || w->dtype != QC_F32 || y->dtype != QC_F32) {
@@ -233,15 +233,22 @@ static enum qd_code conv_check(const struct qc_prepare *p, struct qd_error *err)
         y->shape.rank != x->shape.rank) {
         return qc_prepare_refuse(p, err, "only one or two spatial dims are implemented");
     }
+    if (p->node->n_inputs > 2 && p->node->inputs[2] >= 0 &&
+        (p->in[2].dtype != QC_F32 ||
+         qc_shape_elements(&p->in[2].shape) != (size_t)y->shape.dim[1])) {
+        return qc_prepare_refuse(p, err, "the bias must be f32, one value an output channel");
+    }
+    return QD_OK;
+}
+
+static enum qd_code conv_check(const struct qc_prepare *p, struct qd_error *err)
+{
+    const struct qc_view *x = &p->in[0], *w = &p->in[1], *y = &p->out[0];
+    QD_TRY(qc_conv_check_f32(p, err));
     int64_t group = qc_node_int(p->node, "group", 1);
     if (group < 1 || group > x->shape.dim[1] || w->shape.dim[0] % group != 0 ||
         w->shape.dim[1] * group != x->shape.dim[1] || w->shape.dim[0] != y->shape.dim[1]) {
         return qc_prepare_refuse(p, err, "group, weights and channels do not fit together");
-    }
-    if (p->node->n_inputs > 2 && p->node->inputs[2] >= 0 &&
-        (p->in[2].dtype != QC_F32 ||
-         qc_shape_elements(&p->in[2].shape) != (size_t)w->shape.dim[0])) {
-        return qc_prepare_refuse(p, err, "the bias must be f32, one value an output channel");
     }
     return QD_OK;
 }

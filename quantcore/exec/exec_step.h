@@ -59,6 +59,9 @@ struct qc_window {
     int kernel[2], stride[2], dilation[2], pad[4]; /* h, w; pad: top, left, bottom, right */
 };
 
+/* Input, weights and output of a Conv or ConvTranspose are f32 of rank 3 or 4, its bias is f32 with
+ * one value an output channel; refused otherwise. */
+QD_MUST_CHECK enum qd_code qc_conv_check_f32(const struct qc_prepare *p, struct qd_error *err);
 /* kernel, stride, dilation and pads of a Conv or pool node whose kernel is kernel[0..n-1] (n = 1
  * or 2 spatial dims; one dim becomes H = 1). in and out: the spatial dims. auto_pad resolved. */
 void qc_window_resolve(const struct qc_node *n, int n_spatial, const int64_t *kernel,

@@ -30,6 +30,10 @@ QD_MUST_CHECK enum qd_code qc_infer_output(struct qc_infer *c, int i, enum qc_dt
 /* axis of -rank..rank-1 to 0..rank-1. */
 QD_MUST_CHECK enum qd_code qc_infer_axis(struct qc_infer *c, int64_t axis, int rank, int *ret);
 
+/* Inputs first..last are of rank 1 with a value a channel. */
+QD_MUST_CHECK enum qd_code qc_infer_channel_parameters(struct qc_infer *c, int first, int last,
+                                                       int64_t channels);
+
 /* graph_shapes_elementwise.c: operators of several tensors, element by element. */
 qc_infer_fn qc_infer_broadcast, qc_infer_pow, qc_infer_compare, qc_infer_min_max, qc_infer_where,
     qc_infer_prelu, qc_infer_q_broadcast, qc_infer_q_table;

@@ -317,6 +317,20 @@ enum qd_code qc_infer_global_pool(struct qc_infer *c)
     return qc_infer_output(c, 0, dtype == QC_UNKNOWN ? x->dtype : dtype, &out, x->symbolic_dims);
 }
 
+enum qd_code qc_infer_channel_parameters(struct qc_infer *c, int first, int last, int64_t channels)
+{
+    for (int i = first; i <= last; i++) {
+        const struct qc_value *p = NULL;
+        QD_TRY(qc_infer_input(c, i, &p));
+        if (p->shape.rank != 1 || p->shape.dim[0] != channels) {
+            char text[192];
+            return qc_infer_fail(c, QD_INVALID, "parameter '%s' %s is not [%" PRId64 "]", p->name,
+                                 qc_shape_format(&p->shape, text, sizeof text), channels);
+        }
+    }
+    return QD_OK;
+}
+
 enum qd_code qc_infer_batch_norm(struct qc_infer *c)
 {
     const struct qc_value *x = NULL;
@@ -328,15 +342,7 @@ enum qd_code qc_infer_batch_norm(struct qc_infer *c)
     if (qc_node_int(c->n, "training_mode", 0) != 0) {
         return qc_infer_fail(c, QD_UNSUPPORTED, "training_mode = 1");
     }
-    for (int i = 1; i < 5; i++) {
-        const struct qc_value *p = NULL;
-        QD_TRY(qc_infer_input(c, i, &p));
-        if (p->shape.rank != 1 || p->shape.dim[0] != x->shape.dim[1]) {
-            char text[192];
-            return qc_infer_fail(c, QD_INVALID, "parameter '%s' %s is not [%" PRId64 "]", p->name,
-                                 qc_shape_format(&p->shape, text, sizeof text), x->shape.dim[1]);
-        }
-    }
+    QD_TRY(qc_infer_channel_parameters(c, 1, 4, x->shape.dim[1]));
     for (int i = 1; i < c->n->n_outputs; i++) {
         int v = c->n->outputs[i];
         if (v >= 0 && (qc_graph_count_uses(c->g, v) > 0 || qc_graph_is_output(c->g, v))) {

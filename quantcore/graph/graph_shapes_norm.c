@@ -49,15 +49,7 @@ enum qd_code qc_infer_channel_norm(struct qc_infer *c)
                              "num_groups = %" PRId64 " does not divide %" PRId64 " channels", n,
                              x->shape.dim[1]);
     }
-    for (int i = 1; i < 3; i++) {
-        const struct qc_value *p = NULL;
-        QD_TRY(qc_infer_input(c, i, &p));
-        if (p->shape.rank != 1 || p->shape.dim[0] != x->shape.dim[1]) {
-            char text[192];
-            return qc_infer_fail(c, QD_INVALID, "parameter '%s' %s is not [%" PRId64 "]", p->name,
-                                 qc_shape_format(&p->shape, text, sizeof text), x->shape.dim[1]);
-        }
-    }
+    QD_TRY(qc_infer_channel_parameters(c, 1, 2, x->shape.dim[1]));
     return qc_infer_output(c, 0, x->dtype, &x->shape, x->symbolic_dims);
 }
 
