@@ -10,8 +10,10 @@ import time
 import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FEW, MANY = 10, 40    # samples: the difference has no start, no weights and no export in it
-ROUNDS = 3
+# Samples: the difference has no start, no weights and no export in it. ONNX Runtime keeps every
+# sample's activations, hundreds of which do not fit into memory.
+FEW, MANY = {"ours": 20, "theirs": 10}, {"ours": 200, "theirs": 40}
+ROUNDS = 5
 DEADLINE = 1800
 MEMORY_SAMPLES = 1000
 PASSES = {"one pass": ("minmax", ("pass1",)), "two passes": ("mse", ("pass1", "pass2",
@@ -74,8 +76,14 @@ def shortest(tasks, rounds=ROUNDS):
     return best
 
 
-def per_sample(best, name):
-    return (best[name, MANY] - best[name, FEW]) / (MANY - FEW)
+def per_sample(best, name, side):
+    few, many = FEW[side], MANY[side]
+    return 1e3 * (best[name, many] - best[name, few]) / (many - few)
+
+
+def both_counts(side, name, task):
+    """{(name, samples): task of so many samples}, for per_sample."""
+    return {(name, n): lambda n=n: task(n) for n in (FEW[side], MANY[side])}
 
 
 def random_samples(path, count, dtype=np.float32):
@@ -90,22 +98,20 @@ def random_samples(path, count, dtype=np.float32):
 
 def speed_rows(c, rows, name, model, targets):
     """Per further sample: each of our calibrations beside each of theirs."""
-    data = random_samples(f"{c.work}/samples.npy", MANY + 1)
+    data = random_samples(f"{c.work}/samples.npy", MANY["ours"] + 1)
     prepared = c.prepared(model)
-    tasks = {}
-    for n in FEW, MANY:
-        for kind, (calibrator, phases) in PASSES.items():
-            tasks[kind, n] = lambda n=n, calibrator=calibrator, phases=phases: \
-                c.phases(model, data, n, calibrator, phases, 2)
-        tasks["MinMax", n] = lambda n=n: c.peer(prepared, data, n, "MinMax")
+    tasks = both_counts("theirs", "MinMax", lambda n: c.peer(prepared, data, n, "MinMax"))
+    for kind, (calibrator, phases) in PASSES.items():
+        tasks |= both_counts("ours", kind, lambda n, calibrator=calibrator, phases=phases:
+                             c.phases(model, data, n, calibrator, phases, 2))
     best = shortest(tasks)
     # Minutes a run: fewer of them, in the same way.
-    best.update(shortest({("Percentile", n): lambda n=n: c.peer(prepared, data, n, "Percentile")
-                          for n in (FEW, MANY)}, 1))
+    best.update(shortest(both_counts("theirs", "Percentile",
+                                     lambda n: c.peer(prepared, data, n, "Percentile")), 1))
     for kind, method in ("one pass", "MinMax"), ("two passes", "Percentile"), \
             ("two passes", "MinMax"):
         rows.add(f"calibration {name}, {kind} vs {method}, 2 threads", "ms/sample",
-                 1e3 * per_sample(best, kind), 1e3 * per_sample(best, method),
+                 per_sample(best, kind, "ours"), per_sample(best, method, "theirs"),
                  targets.get((kind, method)))
 
 
@@ -113,12 +119,13 @@ def thread_row(c, rows, name, model):
     """Two samples at once on two cores: what a second thread brings to both passes."""
     data = f"{c.work}/samples.npy"
     phases = PASSES["two passes"][1]
-    tasks = {(threads, n): lambda threads=threads, n=n: c.phases(model, data, n, "mse", phases,
-                                                                 threads)
-             for n in (FEW, MANY) for threads in (1, 2)}
+    tasks = {}
+    for threads in 1, 2:
+        tasks |= both_counts("ours", threads, lambda n, threads=threads:
+                             c.phases(model, data, n, "mse", phases, threads))
     best = shortest(tasks)
     rows.add(f"calibration {name}, two samples at once vs one", "ms/sample",
-             1e3 * per_sample(best, 2), 1e3 * per_sample(best, 1), 1.9)
+             per_sample(best, 2, "ours"), per_sample(best, 1, "ours"), 1.9)
 
 
 def memory_row(c, rows, name, model, samples=MEMORY_SAMPLES):
