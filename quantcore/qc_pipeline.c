@@ -277,7 +277,8 @@ static void estimate(const struct qc_pipeline *p, struct qc_check *check)
             /* All values may be kept where a sample has few. */
             bool few = qc_shape_elements(&g->values[v].shape) < QC_VALUES_ALL;
             check->thread_bytes += few ? QC_VALUES_ALL * sizeof(float)
-                                       : QC_FINE_BINS * sizeof(uint64_t);
+                                       : QC_FINE_BINS * sizeof(uint32_t);
+            check->shared_bytes += QC_FINE_BINS * sizeof(uint64_t);
             check->shared_bytes += (few ? QC_VALUES_ALL : QC_VALUES_MAX) *
                                    sizeof(struct qc_value_count);
         }

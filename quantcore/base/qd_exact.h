@@ -19,6 +19,15 @@ struct qd_exact {
     bool overflow; /* a term or the sum was too large: the value means nothing */
 };
 
+/* x in units, towards zero: in two parts that an int64_t holds, each of them exact. */
+static inline qd_int128 qd_exact_units(double x)
+{
+    double units = x * 0x1p48;
+    int64_t high = (int64_t)(units * 0x1p-62);
+    int64_t low = (int64_t)(units - (double)high * 0x1p62);
+    return (qd_int128)high * ((qd_int128)1 << 62) + low;
+}
+
 /* For arrays of sums that share one flag. */
 static inline void qd_exact_add_units(qd_int128 *units, bool *overflow, double x)
 {
@@ -26,7 +35,7 @@ static inline void qd_exact_add_units(qd_int128 *units, bool *overflow, double x
         *overflow = true;
         return;
     }
-    *overflow |= __builtin_add_overflow(*units, (qd_int128)ldexp(x, 48), units);
+    *overflow |= __builtin_add_overflow(*units, qd_exact_units(x), units);
 }
 
 static inline void qd_exact_add(struct qd_exact *sum, double x)

@@ -3,17 +3,18 @@
 #include <float.h>
 #include <string.h>
 
-#include "quantcore/calib/view_runs.h"
-
 /* What one thread counts. In the same memory: all values, or the table of distinct ones, or (once
- * those are too many) the counts of bins. */
+ * those are too many) the counts of bins. These are of 32 bits, of which less falls out of the
+ * caches than of 64. */
 struct partial {
     float *all;
     uint64_t n_all; /* seen: kept are the first `room` */
     struct qc_value_table table;
-    struct qc_histogram fine; /* n_bins is 0 until the table is given up */
-    double lo, hi;            /* the range of its bins */
-    uint64_t *memory;
+    struct qc_histogram edges; /* n_bins is 0 until the table is given up; no counts */
+    double lo, hi;             /* the range of its bins */
+    uint32_t *counts;
+    uint64_t n;     /* in counts */
+    uint64_t *wide; /* what counts held before they were full; NULL: they never are */
 };
 
 struct qc_counting {
@@ -30,6 +31,26 @@ static size_t largest(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+static enum qd_code new_partial(const struct qc_counting *c, uint64_t count, struct partial *p,
+                                struct qd_arena *arena, struct qd_error *err)
+{
+    void *memory = NULL;
+    size_t size = c->room > 0 ? (size_t)c->room * sizeof(*p->all)
+                              : largest(QC_FINE_BINS * sizeof(*p->counts),
+                                        QC_VALUES_SLOTS * sizeof(struct qc_value_slot));
+    QD_TRY(qd_arena_array(arena, size, 1, &memory, err));
+    if (c->room > 0) {
+        p->all = memory;
+        return QD_OK;
+    }
+    p->counts = memory;
+    p->table = (struct qc_value_table){memory, 0, 0, -FLT_MAX, FLT_MAX};
+    if (count > UINT32_MAX) {
+        QD_TRY(qd_arena_array(arena, QC_FINE_BINS, sizeof(*p->wide), &p->wide, err));
+    }
+    return QD_OK;
+}
+
 enum qd_code qc_counting_new(uint64_t count, int n_threads, const struct qc_kernels *kernels,
                              struct qd_arena *arena, struct qc_counting **ret,
                              struct qd_error *err)
@@ -40,17 +61,8 @@ enum qd_code qc_counting_new(uint64_t count, int n_threads, const struct qc_kern
                               .room = count <= QC_VALUES_ALL ? count : 0,
                               .n_partials = n_threads};
     QD_TRY(qd_arena_array(arena, (size_t)n_threads, sizeof(*c->partials), &c->partials, err));
-    size_t size = QC_FINE_BINS * sizeof(uint64_t);
-    size = c->room > 0 ? largest(size, (size_t)c->room * sizeof(float))
-                       : largest(size, QC_VALUES_SLOTS * sizeof(struct qc_value_slot));
     for (int i = 0; i < n_threads; i++) {
-        struct partial *p = &c->partials[i];
-        uint64_t *memory = NULL;
-        QD_TRY(qd_arena_array(arena, size / sizeof(*memory) + 1, sizeof(*memory), &memory, err));
-        p->memory = memory;
-        p->all = c->room > 0 ? (float *)memory : NULL;
-        p->table = (struct qc_value_table){
-            c->room > 0 ? NULL : (struct qc_value_slot *)memory, 0, 0, -FLT_MAX, FLT_MAX};
+        QD_TRY(new_partial(c, count, &c->partials[i], arena, err));
     }
     *ret = c;
     return QD_OK;
@@ -68,17 +80,10 @@ enum qd_code qc_counting_fix(struct qc_counting *c, double lo, double hi, struct
 
 /* ---- all values --------------------------------------------------------------------------- */
 
-struct keeping {
-    struct partial *p;
-    uint64_t room;
-};
-
-static void run_keep(void *ctx, const float *x, size_t n)
+static void keep(struct partial *p, uint64_t room, const float *x, size_t n)
 {
-    struct keeping *k = ctx;
-    struct partial *p = k->p;
-    if (p->n_all < k->room) {
-        uint64_t left = k->room - p->n_all;
+    if (p->n_all < room) {
+        uint64_t left = room - p->n_all;
         memcpy(p->all + p->n_all, x, (n < left ? n : (size_t)left) * sizeof(*x));
     }
     p->n_all += n;
@@ -103,7 +108,6 @@ static enum qd_code end_all(const struct qc_counting *c, struct qd_arena *arena,
     if (n == 0) {
         return QD_OK;
     }
-    memset(s->fine.counts, 0, (size_t)s->fine.n_bins * sizeof(*s->fine.counts));
     QD_TRY(qc_values_of(all, n, (float)s->min, (float)s->max, arena, &s->values, err));
     for (int i = 0; i < s->values.n; i++) {
         const struct qc_value_count *v = &s->values.entries[i];
@@ -114,106 +118,75 @@ static enum qd_code end_all(const struct qc_counting *c, struct qd_arena *arena,
 
 /* ---- distinct values, then bins ----------------------------------------------------------- */
 
-/* Bins of one tensor of one sample: half of the histogram with its 64 bits, of which less falls
- * out of the first cache. */
-struct binning {
-    qc_histogram_f32_fn *histogram;
-    const struct qc_histogram *fine;
-    uint64_t *total;
-    size_t n; /* in counts so far */
-    size_t skip; /* values that are counted already */
-    uint32_t counts[QC_FINE_BINS]; /* of the first n_bins */
-};
-
-static void add_counts(const struct binning *c)
+/* All counts so far: gone from p. */
+static void take_counts(struct partial *p, uint64_t *counts)
 {
-    size_t n = (size_t)c->fine->n_bins, b = 0;
-    for (; b + 8 <= n; b += 8) { /* of fixed length: in vectors */
-        for (size_t i = 0; i < 8; i++) {
-            c->total[b + i] += c->counts[b + i];
+    size_t n = (size_t)p->edges.n_bins;
+    for (size_t k = 0; k < n; k++) {
+        counts[k] = p->counts[k] + (p->wide != NULL ? p->wide[k] : 0);
+    }
+    memset(p->counts, 0, n * sizeof(*p->counts));
+    if (p->wide != NULL) {
+        memset(p->wide, 0, n * sizeof(*p->wide));
+    }
+    p->n = 0;
+}
+
+static void put_count(struct partial *p, int bin, uint64_t count)
+{
+    if (p->wide != NULL) {
+        p->wide[bin] += count;
+    } else {
+        p->counts[bin] += (uint32_t)count; /* no more are seen than fit */
+        p->n += count;
+    }
+}
+
+static void count(const struct qc_counting *c, struct partial *p, const float *x, size_t n)
+{
+    if (p->wide != NULL && p->n + n > UINT32_MAX) {
+        for (int k = 0; k < p->edges.n_bins; k++) {
+            p->wide[k] += p->counts[k];
         }
+        memset(p->counts, 0, QC_FINE_BINS * sizeof(*p->counts));
+        p->n = 0;
     }
-    for (; b < n; b++) {
-        c->total[b] += c->counts[b];
-    }
-}
-
-static void clear_counts(struct binning *c)
-{
-    memset(c->counts, 0, (size_t)c->fine->n_bins * sizeof(*c->counts));
-    c->n = 0;
-}
-
-static void run_count(void *ctx, const float *x, size_t n)
-{
-    struct binning *c = ctx;
-    for (size_t part; n > 0; x += part, n -= part) {
-        if (c->n >= UINT32_MAX / 2) {
-            add_counts(c);
-            clear_counts(c);
-        }
-        part = n < UINT32_MAX / 2 ? n : UINT32_MAX / 2;
-        c->histogram(x, part, c->fine->first, c->fine->inv_width, c->fine->n_bins, c->counts);
-        c->n += part;
-    }
-}
-
-struct tabulating {
-    struct qc_value_table *table;
-    size_t taken;
-    bool full;
-};
-
-static void run_tabulate(void *ctx, const float *x, size_t n)
-{
-    struct tabulating *t = ctx;
-    if (!t->full) {
-        size_t taken = qc_value_table_add(t->table, x, n);
-        t->taken += taken;
-        t->full = taken < n;
-    }
-}
-
-static void run_count_rest(void *ctx, const float *x, size_t n)
-{
-    struct binning *c = ctx;
-    size_t skip = c->skip < n ? c->skip : n;
-    c->skip -= skip;
-    run_count(c, x + skip, n - skip);
-}
-
-/* All but the first `skip` values. */
-static void count_view(const struct qc_counting *c, struct partial *p, const struct qc_view *view,
-                       size_t skip)
-{
-    struct binning b; /* most of it is cleared as far as there are bins */
-    b.histogram = c->histogram;
-    b.fine = &p->fine;
-    b.total = p->fine.counts;
-    b.skip = skip;
-    clear_counts(&b);
-    qc_view_for_each_run(view, skip > 0 ? run_count_rest : run_count, &b);
-    add_counts(&b);
+    c->histogram(x, n, p->edges.first, p->edges.inv_width, p->edges.n_bins, p->counts);
+    p->n += n;
 }
 
 /* The counts so far in other bins, which hold all of them. */
 static void move_bins(struct partial *p, const struct qc_histogram *edges)
 {
     uint64_t counts[QC_FINE_BINS];
-    struct qc_histogram old = p->fine;
-    memcpy(counts, p->memory, (size_t)old.n_bins * sizeof(*counts));
-    memset(p->memory, 0, (size_t)old.n_bins * sizeof(*counts));
-    old.counts = counts;
-    p->fine = *edges;
-    p->fine.counts = p->memory;
-    qc_histogram_add(&p->fine, &old);
+    struct qc_histogram old = p->edges;
+    if (edges->exponent == old.exponent && edges->first == old.first) {
+        p->edges = *edges; /* more of the same width behind the last */
+        return;
+    }
+    take_counts(p, counts);
+    p->edges = *edges;
+    for (int k = 0; k < old.n_bins; k++) {
+        if (counts[k] > 0) {
+            put_count(p, qc_histogram_moved_bin(&p->edges, &old, k), counts[k]);
+        }
+    }
+}
+
+static void give_up_table(struct partial *p)
+{
+    uint64_t counts[QC_FINE_BINS] = {0};
+    qc_value_table_give_up(&p->table, &p->edges, counts);
+    for (int k = 0; k < p->edges.n_bins; k++) {
+        put_count(p, k, counts[k]);
+    }
 }
 
 /* The bins of all that this thread has seen; false: there are none, which _end finds too. */
 static bool follow_range(const struct qc_counting *c, struct partial *p, double lo, double hi)
 {
     struct qc_histogram edges = c->edges;
-    bool has_bins = p->fine.n_bins > 0;
+    bool has_bins = p->edges.n_bins > 0;
     if (has_bins && (c->is_fixed || (p->lo <= lo && hi <= p->hi))) {
         return true;
     }
@@ -225,25 +198,23 @@ static bool follow_range(const struct qc_counting *c, struct partial *p, double 
     if (has_bins) {
         move_bins(p, &edges);
     } else {
-        p->fine = edges;
-        p->fine.counts = p->memory;
+        p->edges = edges;
     }
     return true;
 }
 
-void qc_counting_add(struct qc_counting *c, int thread, const struct qc_view *view, double lo,
+void qc_counting_add(struct qc_counting *c, int thread, const float *x, size_t n, double lo,
                      double hi)
 {
     struct partial *p = &c->partials[thread];
-    struct keeping keeping = {p, c->room};
-    struct tabulating t = {&p->table, 0, false};
+    size_t taken = 0;
     if (c->room > 0) {
-        qc_view_for_each_run(view, run_keep, &keeping);
+        keep(p, c->room, x, n);
         return;
     }
     if (p->table.slots != NULL) {
-        qc_view_for_each_run(view, run_tabulate, &t);
-        if (!t.full) {
+        taken = qc_value_table_add(&p->table, x, n);
+        if (taken == n) {
             return;
         }
     }
@@ -251,9 +222,17 @@ void qc_counting_add(struct qc_counting *c, int thread, const struct qc_view *vi
         return;
     }
     if (p->table.slots != NULL) {
-        qc_value_table_give_up(&p->table, &p->fine, p->memory);
+        give_up_table(p);
     }
-    count_view(c, p, view, t.taken);
+    count(c, p, x + taken, n - taken);
+}
+
+void qc_counting_fetch(const struct qc_counting *c, int thread)
+{
+    const struct partial *p = &c->partials[thread];
+    for (int k = 0; k < p->edges.n_bins; k += 16) {
+        __builtin_prefetch(p->counts + k, 1);
+    }
 }
 
 /* All threads' values into the first one's table, or nothing when they are too many together. */
@@ -274,18 +253,20 @@ static enum qd_code end_table(struct qc_counting *c, struct qd_arena *arena,
     return qc_value_table_finish(first, arena, &s->values, err);
 }
 
-/* All threads' counts in the bins of s, in the first one's memory. */
+/* All threads' counts in the bins of s. */
 static void end_bins(struct qc_counting *c, struct qc_tensor_statistics *s)
 {
+    uint64_t counts[QC_FINE_BINS];
     for (int i = 0; i < c->n_partials; i++) {
         struct partial *p = &c->partials[i];
         if (p->table.slots != NULL) {
             qc_value_table_give_up(&p->table, &s->fine, s->fine.counts);
-        } else if (i == 0) {
-            move_bins(p, &s->fine);
-        } else {
-            qc_histogram_add(&s->fine, &p->fine);
+            continue;
         }
+        struct qc_histogram part = p->edges;
+        part.counts = counts;
+        take_counts(p, counts);
+        qc_histogram_add(&s->fine, &part);
     }
 }
 
@@ -294,7 +275,8 @@ enum qd_code qc_counting_end(struct qc_counting *c, struct qd_arena *arena,
 {
     uint64_t n = 0;
     QD_TRY(qc_histogram_edges(&s->fine, s->min, s->max, QC_FINE_BINS, err));
-    s->fine.counts = c->partials[0].memory;
+    QD_TRY(qd_arena_array(arena, (size_t)s->fine.n_bins, sizeof(*s->fine.counts), &s->fine.counts,
+                          err));
     if (c->room > 0) {
         QD_TRY(end_all(c, arena, s, &n, err));
     } else {

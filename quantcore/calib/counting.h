@@ -10,7 +10,7 @@
 #define QC_COUNTING_H
 
 #include "quantcore/calib/statistics.h"
-#include "quantcore/exec/exec.h"
+#include "quantcore/kernels/qc_kernels.h"
 
 struct qc_counting; /* in the arena, with all that it counts */
 
@@ -23,10 +23,13 @@ QD_MUST_CHECK enum qd_code qc_counting_new(uint64_t count, int n_threads,
  * first sample. QD_INVALID as qc_histogram_edges. */
 QD_MUST_CHECK enum qd_code qc_counting_fix(struct qc_counting *c, double lo, double hi,
                                            struct qd_error *err);
-/* One sample's values, on any thread. lo, hi: the extremes of all that this thread has brought, with
- * this sample; not read when they are fixed. A span that no histogram has is an error of _end. */
-void qc_counting_add(struct qc_counting *c, int thread, const struct qc_view *view, double lo,
+/* Some of a sample's values, on any thread. lo, hi: the extremes of all that this thread has brought,
+ * with these; not read when they are fixed. A span that no histogram has is an error of _end. */
+void qc_counting_add(struct qc_counting *c, int thread, const float *x, size_t n, double lo,
                      double hi);
+/* Before a sample's values come: what it will count in into the caches, which the network has just
+ * filled with other things. Counting itself would wait for one line after the other. */
+void qc_counting_fetch(const struct qc_counting *c, int thread);
 /* s->fine and s->values, in the arena, by s->min and s->max. QD_INVALID as qc_histogram_edges;
  * QD_INTERNAL when it counted another number of values than s->count. */
 QD_MUST_CHECK enum qd_code qc_counting_end(struct qc_counting *c, struct qd_arena *arena,

@@ -107,16 +107,22 @@ double qc_histogram_kth_smallest(const struct qc_histogram *h, uint64_t k)
     return qc_histogram_hi(h);
 }
 
-void qc_histogram_add(struct qc_histogram *a, const struct qc_histogram *b)
+int qc_histogram_moved_bin(const struct qc_histogram *a, const struct qc_histogram *b, int k)
 {
     int shift = a->exponent - b->exponent;
+    int64_t index = (int64_t)b->first + k;
     assert(shift >= 0);
+    /* Right shift of a negative number rounds down, as floor does (gcc and clang). */
+    int64_t bin = (shift < 63 ? index >> shift : b->first < 0 ? -1 : 0) - a->first;
+    assert(bin >= 0 && bin < a->n_bins);
+    return (int)bin;
+}
+
+void qc_histogram_add(struct qc_histogram *a, const struct qc_histogram *b)
+{
     for (int k = 0; k < b->n_bins; k++) {
-        /* Right shift of a negative number rounds down, as floor does (gcc and clang). */
-        int64_t to = shift < 63 ? ((int64_t)b->first + k) >> shift : b->first < 0 ? -1 : 0;
         if (b->counts[k] != 0) {
-            assert(to >= a->first && to - a->first < a->n_bins);
-            a->counts[to - a->first] += b->counts[k];
+            a->counts[qc_histogram_moved_bin(a, b, k)] += b->counts[k];
         }
     }
 }

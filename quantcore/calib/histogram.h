@@ -57,6 +57,9 @@ double qc_histogram_outside(const struct qc_histogram *h, double lo, double hi);
  * total): the value itself is within one width. For tails too long to be kept exactly. */
 double qc_histogram_kth_largest(const struct qc_histogram *h, uint64_t k);
 double qc_histogram_kth_smallest(const struct qc_histogram *h, uint64_t k);
+/* Where bin k of b lies in a, whose edges must be those of a range that contains b's: as a whole in
+ * one bin. */
+int qc_histogram_moved_bin(const struct qc_histogram *a, const struct qc_histogram *b, int k);
 /* Add b's counts to a, whose edges must be those of a range that contains b's: exact. */
 void qc_histogram_add(struct qc_histogram *a, const struct qc_histogram *b);
 

@@ -196,6 +196,7 @@ static void sum_plain(const struct qc_kernels *k, const struct qc_view *view, in
     }
 }
 
+/* Of another axis than the channels: these go by strips. */
 static void sum_nhwc(const struct qc_kernels *k, const struct qc_view *view, int axis,
                      const struct qc_channel_sums *m)
 {
@@ -206,10 +207,6 @@ static void sum_nhwc(const struct qc_kernels *k, const struct qc_view *view, int
         for (int64_t h = 0; h < dim[2]; h++) {
             const float *x =
                 (const float *)view->data + n * view->image_stride + h * view->row_stride;
-            if (axis == 1) {
-                k->channels_across_f32(x, step, w, c, m);
-                continue;
-            }
             for (size_t i = 0; axis == 3 && i < w; i++) {
                 struct qc_channel_sums one = from_channel(m, i);
                 k->channels_along_f32(x + (int64_t)i * step, step, 1, c, &one);
@@ -230,6 +227,17 @@ static void run_tail(void *ctx, const float *x, size_t n)
     qc_tail_add(ctx, x, n);
 }
 
+/* Of numbers alone: without what fmin does for others. */
+static double smaller(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
 static void clear_sums(const struct qc_channel_sums *m, int n)
 {
     size_t size = (size_t)n;
@@ -242,13 +250,48 @@ static void clear_sums(const struct qc_channel_sums *m, int n)
     }
 }
 
+/* One tensor of one sample. */
+struct observing {
+    const struct qc_observer *o;
+    struct observed *t;
+    int thread;
+    struct partial *p;
+    const struct qc_channel_sums *m;
+    size_t n_channels;
+    double lo, hi; /* with what this sample has shown so far */
+};
+
+static void run_counting(void *ctx, const float *x, size_t n)
+{
+    const struct observing *s = ctx;
+    qc_counting_add(s->t->counting, s->thread, x, n, s->lo, s->hi);
+}
+
+/* Summed and counted while the first cache holds it. */
+static void observe_strip(void *ctx, const float *x, int64_t step, size_t n_pixels)
+{
+    struct observing *s = ctx;
+    const struct qc_kernels *k = s->o->options.kernels;
+    k->channels_across_f32(x, step, n_pixels, s->n_channels, s->m);
+    if (!s->o->options.counts_at_once) {
+        return;
+    }
+    float min, max, other;
+    bool finite;
+    k->minmax_f32(s->m->min, s->n_channels, &min, &other, &finite);
+    k->minmax_f32(s->m->max, s->n_channels, &other, &max, &finite);
+    s->lo = smaller(s->p->min, (double)min);
+    s->hi = larger(s->p->max, (double)max);
+    qc_strip_for_each_run(x, step, n_pixels, s->n_channels, run_counting, s);
+}
+
 static void take_channel(struct qc_channel_statistics *to, const struct qc_channel_sums *m, int c)
 {
-    float size = fmaxf(fabsf(m->min[c]), fabsf(m->max[c]));
+    float size = fabsf(m->min[c]) > fabsf(m->max[c]) ? fabsf(m->min[c]) : fabsf(m->max[c]);
     qd_exact_add(&to->sum, m->sum[c]);
     qd_exact_add(&to->squares, m->squares[c]);
     to->n_nonzero += m->n_nonzero[c];
-    to->max_abs = fmaxf(to->max_abs, size);
+    to->max_abs = size > to->max_abs ? size : to->max_abs;
 }
 
 /* The sample's sums become exact ones. False, and nothing is taken, when a value is not finite:
@@ -266,8 +309,8 @@ static bool take_sums(const struct observed *t, const struct qc_channel_sums *m,
     qd_exact_add(&p->sum, sum);
     qd_exact_add(&p->squares, squares);
     for (int c = 0; c < t->n_sums; c++) {
-        p->min = fmin(p->min, (double)m->min[c]);
-        p->max = fmax(p->max, (double)m->max[c]);
+        p->min = smaller(p->min, (double)m->min[c]);
+        p->max = larger(p->max, (double)m->max[c]);
     }
     for (int c = 0; t->channel_axis >= 0 && c < t->n_sums; c++) {
         take_channel(&p->channels[c], m, c);
@@ -285,7 +328,14 @@ void qc_observer_pass1(struct qc_observer *o, int tensor, int thread, int slot,
     assert(view->dtype == QC_F32 && qc_shape_equal(&view->shape, &t->shape));
     assert(thread < o->options.n_threads && slot < o->options.n_slots);
     clear_sums(m, t->n_sums);
-    if (view->layout == QC_PLAIN) {
+    struct observing s = {o, t, thread, p, m, (size_t)t->n_sums, 0, 0};
+    bool by_strips = view->layout == QC_NHWC && t->channel_axis == 1;
+    if (o->options.counts_at_once) {
+        qc_counting_fetch(t->counting, thread);
+    }
+    if (by_strips) {
+        qc_view_for_each_strip(view, observe_strip, &s);
+    } else if (view->layout == QC_PLAIN) {
         sum_plain(o->options.kernels, view, t->channel_axis, m);
     } else {
         sum_nhwc(o->options.kernels, view, t->channel_axis, m);
@@ -300,8 +350,10 @@ void qc_observer_pass1(struct qc_observer *o, int tensor, int thread, int slot,
     if (t->has_largest) {
         qc_view_for_each_run(view, run_tail, &p->largest);
     }
-    if (o->options.counts_at_once) {
-        qc_counting_add(t->counting, thread, view, p->min, p->max);
+    if (o->options.counts_at_once && !by_strips) {
+        s.lo = p->min;
+        s.hi = p->max;
+        qc_view_for_each_run(view, run_counting, &s);
     }
 }
 
@@ -404,7 +456,8 @@ enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
 void qc_observer_pass2(struct qc_observer *o, int tensor, int thread, const struct qc_view *view)
 {
     assert(!o->options.counts_at_once);
-    qc_counting_add(o->tensors[tensor].counting, thread, view, 0, 0);
+    struct observing s = {.t = &o->tensors[tensor], .thread = thread};
+    qc_view_for_each_run(view, run_counting, &s);
 }
 
 enum qd_code qc_observer_end_pass2(struct qc_observer *o, struct qc_statistics **ret,

@@ -1,9 +1,9 @@
-/* Sums of channels, AVX2 + FMA. Channels beyond whole vectors go to `_ref`, elements beyond them
- * are masked and add 0, which changes nothing: no sum is ever -0. Extremes take the new value as
- * first operand, so that NaN leaves the result, and end with + 0.0f, so that which of -0 and 0
- * came first does not show. */
+/* Sums of channels, AVX2 + FMA. What lies beyond whole vectors is masked and adds 0, which changes
+ * nothing: no sum is ever -0. Extremes take the new value as first operand, so that NaN leaves the
+ * result, and end with + 0.0f, so that which of -0 and 0 came first does not show. */
 #include <immintrin.h>
 #include <math.h>
+#include <string.h>
 
 #include "quantcore/kernels/kernels_decl.h"
 
@@ -19,6 +19,12 @@ static inline __m256d high(__m256 v)
     return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
 }
 
+static inline __m256i first_lanes(size_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
 /* All ones where v is not 0. */
 static inline __m256i not_zero(__m256 v)
 {
@@ -32,8 +38,9 @@ static inline void add_counts(uint64_t *to, __m128i counts)
                         _mm256_add_epi64(old, _mm256_cvtepu32_epi64(counts)));
 }
 
-/* Eight channels from channel c on: they stay in registers for all rows. */
-static inline void across(const float *x, int64_t step, size_t n_rows, size_t c,
+/* Eight channels from channel c on, of which `lanes` are read: they stay in registers for all
+ * rows. */
+static inline void across(const float *x, int64_t step, size_t n_rows, __m256i lanes, size_t c,
                           const struct qc_channel_sums *m)
 {
     __m256d s0 = _mm256_loadu_pd(m->sum + c), s1 = _mm256_loadu_pd(m->sum + c + 4);
@@ -41,7 +48,8 @@ static inline void across(const float *x, int64_t step, size_t n_rows, size_t c,
     __m256 lo = _mm256_loadu_ps(m->min + c), hi = _mm256_loadu_ps(m->max + c);
     __m256i nonzero = _mm256_setzero_si256();
     for (size_t r = 0; r < n_rows; r++, x += step) {
-        __m256 v = _mm256_loadu_ps(x);
+        __builtin_prefetch(x + (int64_t)n_rows * step);
+        __m256 v = _mm256_maskload_ps(x, lanes);
         nonzero = _mm256_sub_epi32(nonzero, not_zero(v));
         lo = _mm256_min_ps(v, lo);
         hi = _mm256_max_ps(v, hi);
@@ -60,17 +68,38 @@ static inline void across(const float *x, int64_t step, size_t n_rows, size_t c,
     add_counts(m->n_nonzero + c + 4, _mm256_extracti128_si256(nonzero, 1));
 }
 
+/* Fewer than eight channels, by way of room for eight. */
+static void across_few(const float *x, int64_t step, size_t n_rows, size_t n,
+                       const struct qc_channel_sums *m)
+{
+    double sum[LANES] = {0}, squares[LANES] = {0};
+    uint64_t n_nonzero[LANES] = {0};
+    float min[LANES] = {0}, max[LANES] = {0};
+    const struct qc_channel_sums eight = {sum, squares, n_nonzero, min, max};
+    memcpy(sum, m->sum, n * sizeof(*sum));
+    memcpy(squares, m->squares, n * sizeof(*squares));
+    memcpy(n_nonzero, m->n_nonzero, n * sizeof(*n_nonzero));
+    memcpy(min, m->min, n * sizeof(*min));
+    memcpy(max, m->max, n * sizeof(*max));
+    across(x, step, n_rows, first_lanes(n), 0, &eight);
+    memcpy(m->sum, sum, n * sizeof(*sum));
+    memcpy(m->squares, squares, n * sizeof(*squares));
+    memcpy(m->n_nonzero, n_nonzero, n * sizeof(*n_nonzero));
+    memcpy(m->min, min, n * sizeof(*min));
+    memcpy(m->max, max, n * sizeof(*max));
+}
+
 void qc_channels_across_f32__avx2(const float *x, int64_t step, size_t n_rows, size_t n,
                                   const struct qc_channel_sums *m)
 {
     size_t c = 0;
     for (; c + LANES <= n; c += LANES) {
-        across(x + c, step, n_rows, c, m);
+        across(x + c, step, n_rows, first_lanes(LANES), c, m);
     }
     if (c < n) {
         const struct qc_channel_sums rest = {m->sum + c, m->squares + c, m->n_nonzero + c,
                                              m->min + c, m->max + c};
-        qc_channels_across_f32__ref(x + c, step, n_rows, n - c, &rest);
+        across_few(x + c, step, n_rows, n - c, &rest);
     }
 }
 
@@ -121,8 +150,7 @@ void qc_channels_along_f32__avx2(const float *x, int64_t step, size_t n_rows, si
     const __m256 inf = _mm256_set1_ps(INFINITY), minus_inf = _mm256_set1_ps(-INFINITY);
     const __m256d zero = _mm256_setzero_pd();
     struct one o = {zero, zero, zero, zero, inf, minus_inf, 0};
-    __m256i rest = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n % LANES)),
-                                      _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    const __m256i rest = first_lanes(n % LANES);
     for (size_t r = 0; r < n_rows; r++, x += step) {
         size_t i = 0;
         for (; i + LANES <= n; i += LANES) {

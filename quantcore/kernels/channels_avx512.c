@@ -38,6 +38,7 @@ static inline void across(const float *x, int64_t step, size_t n_rows, __mmask16
     __m512i nonzero = _mm512_setzero_si512();
     const __m512i one = _mm512_set1_epi32(1);
     for (size_t r = 0; r < n_rows; r++, x += step) {
+        __builtin_prefetch(x + (int64_t)n_rows * step);
         __m512 v = _mm512_maskz_loadu_ps(lanes, x);
         __mmask16 k = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
         nonzero = _mm512_mask_add_epi32(nonzero, k, nonzero, one);

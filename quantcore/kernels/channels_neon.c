@@ -29,6 +29,7 @@ static inline void across(const float *x, int64_t step, size_t n_rows, size_t c,
     float32x4_t lo = vld1q_f32(m->min + c), hi = vld1q_f32(m->max + c);
     uint32x4_t nonzero = vdupq_n_u32(0);
     for (size_t r = 0; r < n_rows; r++, x += step) {
+        __builtin_prefetch(x + (int64_t)n_rows * step);
         float32x4_t v = vld1q_f32(x);
         nonzero = vsubq_u32(nonzero, not_zero4(v));
         lo = min4(v, lo);

@@ -200,7 +200,7 @@ typedef void qc_sum_u8_fn(const uint8_t *x, int32_t *inout, size_t n);
 /* Smallest and largest of n > 0 values; *ret_finite is false when any is NaN or Inf. */
 typedef void qc_minmax_f32_fn(const float *x, size_t n, float *ret_min, float *ret_max,
                               bool *ret_finite);
-/* counts[clamp(floor(x * inv_width) - first, 0, n_bins - 1)] += 1 for each x; NaN must not occur.
+/* counts[clamp(floor(x * inv_width) - first, 0, n_bins - 1)] += 1 for each x; NaN counts in bin 0.
  * inv_width is a power of two, so that the product is exact; |x| * inv_width <= 2^24 within the
  * bins; n_bins <= 65536. Modulo 2^32: whoever counts more than that empties the counts before. */
 typedef void qc_histogram_f32_fn(const float *x, size_t n, int32_t first, float inv_width,
@@ -222,7 +222,9 @@ struct qc_channel_sums {
  * after the other.
  * along: all elements belong to one channel; its sums take the partial ones' total, which is
  * ((0 + 4) + (1 + 5)) + ((2 + 6) + (3 + 7)).
- * A sum ends finite if and only if all its values are. */
+ * A sum ends finite if and only if all its values are. `across` goes through the rows once for a few
+ * channels after the other, which only the caches bear: callers give it strips of rows, and it
+ * fetches the next one meanwhile. */
 typedef void qc_channels_f32_fn(const float *x, int64_t step, size_t n_rows, size_t n,
                                 const struct qc_channel_sums *m);
 

@@ -58,19 +58,22 @@ static inline __m256i bins_of(const struct scaler *s, __m256 x)
 /* Values a round: their bins stay in the first cache between the two loops. */
 enum { ROUND = 512 };
 
-/* Puts the lanes that a mask names one behind the other; what follows them is of no use. */
-#define LANE(l) 4 * (l), 4 * (l) + 1, 4 * (l) + 2, 4 * (l) + 3
-#define FOUR(a, b, c, d) {LANE(a), LANE(b), LANE(c), LANE(d)}
-static const uint8_t kept_lanes[16][16] = {
-    FOUR(0, 0, 0, 0), FOUR(0, 0, 0, 0), FOUR(1, 0, 0, 0), FOUR(0, 1, 0, 0),
-    FOUR(2, 0, 0, 0), FOUR(0, 2, 0, 0), FOUR(1, 2, 0, 0), FOUR(0, 1, 2, 0),
-    FOUR(3, 0, 0, 0), FOUR(0, 3, 0, 0), FOUR(1, 3, 0, 0), FOUR(0, 1, 3, 0),
-    FOUR(2, 3, 0, 0), FOUR(0, 2, 3, 0), FOUR(1, 2, 3, 0), FOUR(0, 1, 2, 3)};
+/* For each mask of eight lanes those that it names, in order, a byte each; what follows them is of
+ * no use. */
+#define HAS(m, l)       ((m) >> (l)&1)
+#define BEFORE(m, l)    __builtin_popcount((m) & ((1 << (l)) - 1))
+#define AT(m, l)        ((uint64_t)(HAS(m, l) * (l)) << (8 * BEFORE(m, l)))
+#define LANES_OF(m)     (AT(m, 1) | AT(m, 2) | AT(m, 3) | AT(m, 4) | AT(m, 5) | AT(m, 6) | AT(m, 7))
+#define FOUR_MASKS(m)   LANES_OF(m), LANES_OF((m) + 1), LANES_OF((m) + 2), LANES_OF((m) + 3)
+#define MASKS_16(m)     FOUR_MASKS(m), FOUR_MASKS((m) + 4), FOUR_MASKS((m) + 8), FOUR_MASKS((m) + 12)
+#define MASKS_64(m)     MASKS_16(m), MASKS_16((m) + 16), MASKS_16((m) + 32), MASKS_16((m) + 48)
+static const uint64_t kept_lanes[256] = {MASKS_64(0), MASKS_64(64), MASKS_64(128), MASKS_64(192)};
 
-static inline size_t keep4(uint32_t *to, __m128i bins, unsigned lanes)
+static inline size_t keep(uint32_t *to, __m256i bins, unsigned lanes)
 {
-    const __m128i order = _mm_loadu_si128((const __m128i *)(const void *)kept_lanes[lanes]);
-    _mm_storeu_si128((__m128i *)(void *)to, _mm_shuffle_epi8(bins, order));
+    __m128i order = _mm_loadl_epi64((const __m128i *)(const void *)&kept_lanes[lanes]);
+    bins = _mm256_permutevar8x32_epi32(bins, _mm256_cvtepu8_epi32(order));
+    _mm256_storeu_si256((__m256i *)(void *)to, bins);
     return (unsigned)__builtin_popcount(lanes);
 }
 
@@ -101,11 +104,9 @@ static uint32_t count_round(const struct scaler *s, const float *x, size_t n, ui
     size_t kept = 0;
     for (size_t i = 0; i < n; i += LANES) {
         __m256 v = _mm256_loadu_ps(x + i);
-        __m256i all = bins_of(s, v);
         unsigned others = (unsigned)_mm256_movemask_ps(
             _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ));
-        kept += keep4(bins + kept, _mm256_castsi256_si128(all), others & 15);
-        kept += keep4(bins + kept, _mm256_extracti128_si256(all, 1), others >> 4);
+        kept += keep(bins + kept, bins_of(s, v), others);
     }
     count_bins(bins, kept, counts);
     return (uint32_t)(n - kept);

@@ -269,6 +269,11 @@ START_TEST(histogram_f32__lengths_bins_and_outliers__same_counts_as_ref)
         x[i] = x[i] > 0.0f ? x[i] : 0.0f;
     }
     check_histogram(x, LONG, 0, 512.0f, 2048);
+    for (int i = 0; i < LONG; i += 31) {
+        x[i] = i % 2 ? NAN : -NAN;
+    }
+    check_histogram(x, LONG, -700, 512.0f, 2048);
+    check_histogram(x, LONG, 3, 512.0f, 60000);
     /* without tables: zeros of both signs among the values, at every place of short runs */
     for (size_t n = 0; n <= 70; n++) {
         for (int i = 0; i < 70; i++) {
