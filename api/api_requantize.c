@@ -87,6 +87,11 @@ enum qd_code api_requantize_check(const struct worker_spec *taken,
         {"/calibration/max_samples", from->max_samples, to->max_samples},
         {"/calibration/tail_length", from->tail_length, to->tail_length},
     };
+    if (from->histograms != to->histograms) {
+        return qd_fail_on(err, QD_INVALID, "/calibration/histograms",
+                          "/calibration/histograms is %s, %s %s", to->histograms ? "true" : "false",
+                          hint, from->histograms ? "true" : "false");
+    }
     for (size_t i = 0; i < QD_COUNT_OF(counts); i++) {
         if (counts[i].from != counts[i].to) {
             return qd_fail_on(err, QD_INVALID, counts[i].pointer, "%s is %lld, %s %lld",

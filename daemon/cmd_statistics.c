@@ -44,8 +44,8 @@ static enum qd_code merge(char **files, int n, const char *output, struct qd_are
     for (int i = 0; i < 32; i++) {
         (void)printf("%02x", info.model_sha256[i]);
     }
-    (void)printf(", %lld samples, %d tensors, %zu bytes\n", (long long)info.n_samples,
-                 info.n_tensors, merged.size);
+    (void)printf(", %lld samples, %d tensors%s, %zu bytes\n", (long long)info.n_samples,
+                 info.n_tensors, info.has_histograms ? "" : " without histograms", merged.size);
     return QD_OK;
 }
 

@@ -52,7 +52,8 @@ static enum qd_code make_observer(struct qc_pipeline *p, struct qd_error *err)
                                           .max_percentile = max_percentile,
                                           .tail_length = o->tail_length,
                                           .kernels = &p->kernels,
-                                          .counts_at_once = o->inference == QC_INFERENCE_FLOAT};
+                                          .counts_at_once = o->inference == QC_INFERENCE_FLOAT,
+                                          .no_histograms = !o->histograms};
     return qc_observer_new(observed, n, &options, p->arena, &p->observer, err);
 }
 
@@ -99,7 +100,8 @@ static enum qd_code load_statistics(struct qc_pipeline *p, struct qd_error *err)
     }
     p->report->n_calibration = p->statistics->n_samples;
     p->report->statistics = p->job->statistics;
-    return find_statistics(p, err);
+    QD_TRY(find_statistics(p, err));
+    return qc_pipeline_check_ranges(p, err);
 }
 
 /* ---- the two passes -------------------------------------------------------------------------- */

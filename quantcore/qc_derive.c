@@ -54,17 +54,21 @@ static enum qd_code find_range(struct qc_pipeline *p, int v, const struct qc_sea
     return QD_OK;
 }
 
+static struct qc_search search_of(const struct qc_options *o)
+{
+    return (struct qc_search){.min_percentile = o->min_percentile,
+                              .max_percentile = o->max_percentile,
+                              .start = o->search_start_scale,
+                              .end = o->search_end_scale,
+                              .step = o->search_step,
+                              .bins = o->bins,
+                              .form = o->divergence,
+                              .symmetric = o->activations.symmetric};
+}
+
 static enum qd_code search(struct qc_pipeline *p, struct qd_error *err)
 {
-    const struct qc_options *o = p->options;
-    struct qc_search s = {.min_percentile = o->min_percentile,
-                          .max_percentile = o->max_percentile,
-                          .start = o->search_start_scale,
-                          .end = o->search_end_scale,
-                          .step = o->search_step,
-                          .bins = o->bins,
-                          .form = o->divergence,
-                          .symmetric = o->activations.symmetric};
+    const struct qc_search s = search_of(p->options);
     const struct qc_graph *g = p->graph;
     QD_TRY(qc_pipeline_begin(p, QC_PHASE_SEARCHING, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*p->ranges), &p->ranges, err));
@@ -74,6 +78,46 @@ static enum qd_code search(struct qc_pipeline *p, struct qd_error *err)
         }
     }
     return qc_quantize_plan_pairs(p->plan, p->ranges, p->arena, &p->pairs, err);
+}
+
+/* What the statistics have of v, or without any, what pass 1 will leave: tails as long as the
+ * candidates' percentiles ask for, up to their limit. */
+static struct qc_tensor_statistics known_of(const struct qc_pipeline *p, int v)
+{
+    if (p->statistics != NULL) {
+        return p->statistics->tensors[p->tensor_of[v]];
+    }
+    const struct qc_value *value = &p->graph->values[v];
+    uint64_t n = (uint64_t)p->report->n_calibration * qc_shape_elements(&value->shape);
+    struct qc_tensor_statistics t = {.name = value->name, .count = n};
+    t.smallest.n = t.largest.n = n < QC_TAIL_MAX ? (size_t)n : QC_TAIL_MAX;
+    return t;
+}
+
+enum qd_code qc_pipeline_check_ranges(struct qc_pipeline *p, struct qd_error *err)
+{
+    const char *why = p->statistics != NULL ? "statistics without histograms"
+                                            : "histograms is false";
+    if (p->options->mode != QC_MODE_STATIC || (p->statistics == NULL && p->options->histograms)) {
+        return QD_OK;
+    }
+    for (int i = 0; i < p->n_candidates; i++) {
+        struct qc_pipeline q = *p;
+        q.options = &p->candidates[i].options;
+        const struct qc_search s = search_of(q.options);
+        for (int v = 0; v < p->graph->n_values; v++) {
+            if (p->plan->group[v] != v || !p->plan->observe[v] ||
+                qc_plan_is_imported(p->plan, v) || qc_pipeline_is_normalized(&q, v)) {
+                continue; /* not searched */
+            }
+            const struct qc_tensor_statistics t = known_of(p, v);
+            enum qd_code code = qc_calibrate_check(&t, q.options->calibrator, &s, err);
+            if (code != QD_OK) {
+                return qd_wrap(err, code, "%s", why);
+            }
+        }
+    }
+    return QD_OK;
 }
 
 /* E[x] of every observed value that has a channel axis, for the bias correction. */

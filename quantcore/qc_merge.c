@@ -21,6 +21,7 @@ enum qd_code qc_merge_statistics(const struct qd_bytes *parts, int n, struct qd_
         return qd_fail(err, QD_INVALID, "there are no statistics to merge");
     }
     QD_TRY(qc_statistics_write(all, arena, ret, err));
-    *ret_info = (struct qc_statistics_info){all->model_sha256, all->n_samples, all->n};
+    *ret_info = (struct qc_statistics_info){all->model_sha256, all->n_samples, all->n,
+                                             qc_statistics_have_histograms(all)};
     return QD_OK;
 }

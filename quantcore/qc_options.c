@@ -20,6 +20,7 @@ void qc_options_init(struct qc_options *options)
         .search_end_scale = 1.7,
         .search_step = 0.01,
         .bins = 150,
+        .histograms = true,
         .weights_per_channel = true,
         .dense_per_channel = true,
         .weight_bits = QC_WEIGHT_BITS,
@@ -114,6 +115,24 @@ static enum qd_code check_blocks(const struct qc_options *o, struct qd_error *er
     return QD_OK;
 }
 
+static enum qd_code check_histograms(const struct qc_options *o, struct qd_error *err)
+{
+    if (o->histograms) {
+        return QD_OK;
+    }
+    if (o->inference == QC_INFERENCE_QUANTIZED) {
+        return qd_fail_on(err, QD_INVALID, "histograms",
+                          "histograms is false and inference is quantized, whose second pass is for "
+                          "histograms alone, allowed: inference float");
+    }
+    if (o->mode == QC_MODE_STATIC && qc_calibrator_needs_histogram(o->calibrator)) {
+        return qd_fail_on(err, QD_INVALID, "histograms",
+                          "histograms is false and calibrator is '%s', which needs histograms, "
+                          "allowed: minmax, percentile", qc_calibrator_name(o->calibrator));
+    }
+    return QD_OK;
+}
+
 enum qd_code qc_options_check(const struct qc_options *o, struct qd_error *err)
 {
     QD_TRY(check_range("min_percentile", o->min_percentile, 0.5000001, 1, err));
@@ -135,6 +154,7 @@ enum qd_code qc_options_check(const struct qc_options *o, struct qd_error *err)
                           "mode is dynamic: asymmetric weights are for static and weight_only, "
                           "because ONNX Runtime's ConvInteger takes no zero point a channel");
     }
+    QD_TRY(check_histograms(o, err));
     QD_TRY(check_bits(o, err));
     QD_TRY(check_blocks(o, err));
     QD_TRY(check_range("gate_min_agreement", o->gate_min_agreement, 0, 1, err));

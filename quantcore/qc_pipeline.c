@@ -222,7 +222,8 @@ static enum qd_code prepare(struct qc_pipeline *p, struct qd_error *err)
         QD_TRY(qc_pipeline_begin(p, QC_PHASE_WEIGHTS, err));
         return qc_mode_prepare(p, err);
     }
-    return qc_pipeline_plan(p, err);
+    QD_TRY(qc_pipeline_plan(p, err));
+    return p->job->statistics.size > 0 ? QD_OK : qc_pipeline_check_ranges(p, err);
 }
 
 static enum qd_code run_phases(struct qc_pipeline *p, struct qd_error *err)
@@ -273,7 +274,7 @@ static void estimate(const struct qc_pipeline *p, struct qc_check *check)
     for (int v = 0; v < g->n_values; v++) {
         if (g->values[v].constant != NULL && qc_graph_count_uses(g, v) > 0) {
             check->shared_bytes += 2 * qc_shape_elements(&g->values[v].shape) * sizeof(float);
-        } else if (p->plan->observe[v]) {
+        } else if (p->plan->observe[v] && p->options->histograms) {
             /* All values may be kept where a sample has few. */
             bool few = qc_shape_elements(&g->values[v].shape) < QC_VALUES_ALL;
             check->thread_bytes += few ? QC_VALUES_ALL * sizeof(float)

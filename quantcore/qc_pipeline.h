@@ -46,6 +46,10 @@ QD_MUST_CHECK enum qd_code qc_pipeline_progress(struct qc_pipeline *p, int64_t d
 
 /* qc_calibration.c: statistics and tensor_of, from the two passes or from the job. */
 QD_MUST_CHECK enum qd_code qc_pipeline_calibrate(struct qc_pipeline *p, struct qd_error *err);
+/* qc_derive.c: can each candidate's ranges be found without histograms, where there are none: in
+ * the statistics given, else in what the options will have counted? QD_INVALID as
+ * qc_calibrate_check. */
+QD_MUST_CHECK enum qd_code qc_pipeline_check_ranges(struct qc_pipeline *p, struct qd_error *err);
 /* qc_derive.c: ranges, pairs and the quantized graph from the statistics, whose counts and tails
  * are given back; then the artifact's bytes. */
 QD_MUST_CHECK enum qd_code qc_pipeline_derive(struct qc_pipeline *p, struct qd_error *err);

@@ -386,7 +386,8 @@ static enum qd_code add_warnings(struct qc_pipeline *p, struct qd_error *err)
                                    "tensor '%s' is %g in every calibration sample", c->tensor,
                                    c->min));
         }
-        if (strcmp(c->source, "normalization") == 0 && c->clipped_share > 0) {
+        /* Without histograms it is not known how many, but that there are some. */
+        if (strcmp(c->source, "normalization") == 0 && !(c->clipped_share <= 0)) {
             QD_TRY(qd_arena_printf(p->arena, &r->warnings[r->n_warnings++], err,
                                    "input '%s' has values from %g to %g, mean and std promise %g to "
                                    "%g", c->tensor, c->min, c->max, c->lo, c->hi));

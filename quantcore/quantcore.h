@@ -46,6 +46,9 @@ struct qc_options {
     double search_start_scale, search_end_scale, search_step; /* 0.3, 1.7, 0.01 */
     int bins;                                  /* coarse bins of the divergences: 150 */
     enum qc_inference inference;               /* float */
+    bool histograms;                           /* true; false: nothing is counted, statistics hold
+                                                  ranges, tails and sums alone. For minmax, and for
+                                                  percentile within the tails */
     enum qc_divergence_form divergence;        /* levels; spread: without their aliasing */
     bool input_from_normalization;             /* false: the range of image inputs is calibrated;
                                                   true: it is what 0..255 become, see
@@ -155,7 +158,8 @@ struct qc_calibration_row {
     double min, max, mean, std;   /* observed */
     int64_t count;                /* elements seen */
     bool is_constant;             /* all of them were the same */
-    double clipped_share;         /* of elements outside [lo, hi], by the fine histogram */
+    double clipped_share;         /* of elements outside [lo, hi], by the fine histogram; NAN
+                                     when some are and there is none */
     const char *const *shared;    /* the other tensors of its group: they have the same pair */
     int n_shared;
 };
@@ -249,6 +253,7 @@ struct qc_statistics_info {
     const uint8_t *model_sha256; /* [32], zeros when unknown */
     int64_t n_samples;
     int n_tensors;
+    bool has_histograms;
 };
 QD_MUST_CHECK enum qd_code qc_merge_statistics(const struct qd_bytes *parts, int n,
                                                struct qd_arena *arena, struct qd_bytes *ret,

@@ -130,6 +130,7 @@ static const struct worker_spec_field fields[] = {
      "auto, mse, minmax, percentile, kl, symmetric_kl, js, entropy"},
     {"/calibration/divergence", FIELD_WORD, 0, set_divergence, "levels, spread"},
     {"/calibration/inference", FIELD_WORD, 0, set_inference, "float, quantized"},
+    {"/calibration/histograms", FIELD_BOOL, OPTION(histograms), NULL, NULL},
     {"/calibration/min_percentile", FIELD_F64, OPTION(min_percentile), NULL, NULL},
     {"/calibration/max_percentile", FIELD_F64, OPTION(max_percentile), NULL, NULL},
     {"/calibration/search_start_scale", FIELD_F64, OPTION(search_start_scale), NULL, NULL},

@@ -40,6 +40,11 @@ bool qc_calibrator_from_name(const char *name, enum qc_calibrator *ret)
     return false;
 }
 
+bool qc_calibrator_needs_histogram(enum qc_calibrator c)
+{
+    return c != QC_CALIB_MINMAX && c != QC_CALIB_PERCENTILE;
+}
+
 const char *qc_divergence_form_name(enum qc_divergence_form f)
 {
     return (unsigned)f < QC_FORM_COUNT ? form_names[f] : "unknown";
@@ -128,6 +133,36 @@ static enum qd_code search_range(const struct qc_tensor_statistics *t,
     return code;
 }
 
+static enum qd_code check_tail(const struct qc_tensor_statistics *t, double percentile,
+                               const struct qc_tail *tail, const char *which, struct qd_error *err)
+{
+    uint64_t k = qc_tail_length(t->count, percentile);
+    if (k > 1 && k > tail->n) {
+        return qd_fail_on(err, QD_INVALID, t->name,
+                          "percentile %g needs the %llu %s of the %llu values of '%s', %zu are kept "
+                          "and there is no histogram",
+                          percentile, (unsigned long long)k, which, (unsigned long long)t->count,
+                          t->name, tail->n);
+    }
+    return QD_OK;
+}
+
+enum qd_code qc_calibrate_check(const struct qc_tensor_statistics *t,
+                                enum qc_calibrator calibrator, const struct qc_search *search,
+                                struct qd_error *err)
+{
+    if (t->fine.n_bins > 0 || calibrator == QC_CALIB_MINMAX) {
+        return QD_OK;
+    }
+    if (qc_calibrator_needs_histogram(calibrator)) {
+        return qd_fail_on(err, QD_INVALID, t->name,
+                          "calibrator '%s' needs histograms, tensor '%s' has none",
+                          qc_calibrator_name(calibrator), t->name);
+    }
+    QD_TRY(check_tail(t, search->min_percentile, &t->smallest, "smallest", err));
+    return check_tail(t, search->max_percentile, &t->largest, "largest", err);
+}
+
 enum qd_code qc_calibrate(const struct qc_tensor_statistics *t, enum qc_calibrator calibrator,
                           const struct qc_search *search, struct qc_range *ret,
                           struct qd_error *err)
@@ -145,6 +180,7 @@ enum qd_code qc_calibrate(const struct qc_tensor_statistics *t, enum qc_calibrat
         return qd_fail_on(err, QD_INVALID, t->name, "tensor '%s' has no observed values",
                           t->name);
     }
+    QD_TRY(qc_calibrate_check(t, calibrator, search, err));
     bool cut = search->min_percentile < 1 || search->max_percentile < 1;
     if (calibrator != QC_CALIB_MINMAX && cut) {
         size_t n = t->smallest.n > t->largest.n ? t->smallest.n : t->largest.n;

@@ -22,6 +22,8 @@ enum qc_calibrator {
 };
 const char *qc_calibrator_name(enum qc_calibrator c); /* "mse", "minmax", "percentile", "kl", … */
 bool qc_calibrator_from_name(const char *name, enum qc_calibrator *ret);
+/* False for minmax and percentile, which take extremes and exact tails. */
+bool qc_calibrator_needs_histogram(enum qc_calibrator c);
 
 /* How the divergences see quantized data. */
 enum qc_divergence_form {
@@ -47,7 +49,8 @@ struct qc_range {
     double ratio;         /* chosen candidate r; 1 when nothing was searched. mse: of hi - lo */
     double score;         /* the calibrator's own measure at the choice; 0 for minmax and
                              percentile. mse: expected squared error a value */
-    double clipped_share; /* of the values outside [lo, hi], by the fine histogram */
+    double clipped_share; /* of the values outside [lo, hi], by the fine histogram; NAN when
+                             some are and there is none */
     bool exact_tails;     /* false: a percentile came from the histogram, within one bin */
 };
 
@@ -59,6 +62,14 @@ QD_MUST_CHECK enum qd_code qc_calibrate(const struct qc_tensor_statistics *t,
                                         enum qc_calibrator calibrator,
                                         const struct qc_search *search, struct qc_range *ret,
                                         struct qd_error *err);
+
+/* What qc_calibrate refuses for want of a histogram: a calibrator that needs one, a percentile
+ * beyond the exact tails. Of t it reads name, count, the tails' n and fine.n_bins, so that it can be
+ * asked before there are statistics. QD_INVALID names calibrator or percentile, and the tensor. */
+QD_MUST_CHECK enum qd_code qc_calibrate_check(const struct qc_tensor_statistics *t,
+                                              enum qc_calibrator calibrator,
+                                              const struct qc_search *search,
+                                              struct qd_error *err);
 
 /* Candidates start, start + step, …, end counted in integers (a millionth is the unit), so that
  * no end point is lost to rounding: 0.8, 1.2, 0.01 are 41, 0.3, 1.7, 0.01 are 141. */

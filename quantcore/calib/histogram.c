@@ -80,7 +80,7 @@ double qc_histogram_outside(const struct qc_histogram *h, double lo, double hi)
         total += h->counts[k];
         outside += from + h->width <= lo || from > hi ? h->counts[k] : 0;
     }
-    return total == 0 ? 0.0 : (double)outside / (double)total;
+    return total == 0 ? (double)NAN : (double)outside / (double)total;
 }
 
 double qc_histogram_kth_largest(const struct qc_histogram *h, uint64_t k)

@@ -51,7 +51,7 @@ static inline double qc_histogram_hi(const struct qc_histogram *h)
     return h->lo + h->width * (double)h->n_bins;
 }
 uint64_t qc_histogram_total(const struct qc_histogram *h);
-/* Values in bins that lie outside [lo, hi] as a whole, as a share of all; 0 when empty. */
+/* Values in bins that lie outside [lo, hi] as a whole, as a share of all; NAN when empty. */
 double qc_histogram_outside(const struct qc_histogram *h, double lo, double hi);
 /* Inner edge of the bin that holds the k-th largest / k-th smallest value (k >= 1, capped at the
  * total): the value itself is within one width. For tails too long to be kept exactly. */

@@ -147,6 +147,7 @@ enum qd_code qc_observer_new(const struct qc_observed *tensors, int n,
     qd_arena_init_inside(&o->counts, arena);
     qd_arena_init_inside(&o->pass1, arena);
     o->options = *options;
+    o->options.counts_at_once = options->counts_at_once && !options->no_histograms;
     o->arena = arena;
     QD_TRY(qd_arena_array(arena, (size_t)n, sizeof(*o->tensors), &o->tensors, err));
     QD_TRY(qd_arena_alloc(arena, sizeof(*o->statistics), &o->statistics, err));
@@ -445,7 +446,8 @@ enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
         QD_TRY(qc_tensor_statistics_finish(s, err));
     }
     drop_pass1(o);
-    for (int k = 0; k < o->statistics->n && !o->options.counts_at_once; k++) {
+    bool pass2 = !o->options.counts_at_once && !o->options.no_histograms;
+    for (int k = 0; pass2 && k < o->statistics->n; k++) {
         QD_TRY(new_counting(o, &o->tensors[k], &o->statistics->tensors[k], err));
     }
     return QD_OK;
@@ -455,7 +457,7 @@ enum qd_code qc_observer_end_pass1(struct qc_observer *o, struct qd_error *err)
 
 void qc_observer_pass2(struct qc_observer *o, int tensor, int thread, const struct qc_view *view)
 {
-    assert(!o->options.counts_at_once);
+    assert(!o->options.counts_at_once && !o->options.no_histograms);
     struct observing s = {.t = &o->tensors[tensor], .thread = thread};
     qc_view_for_each_run(view, run_counting, &s);
 }
@@ -463,7 +465,7 @@ void qc_observer_pass2(struct qc_observer *o, int tensor, int thread, const stru
 enum qd_code qc_observer_end_pass2(struct qc_observer *o, struct qc_statistics **ret,
                                    struct qd_error *err)
 {
-    for (int k = 0; k < o->statistics->n; k++) {
+    for (int k = 0; k < o->statistics->n && !o->options.no_histograms; k++) {
         struct qc_tensor_statistics *s = &o->statistics->tensors[k];
         enum qd_code code = qc_counting_end(o->tensors[k].counting, &o->counts, s, err);
         if (code != QD_OK) {

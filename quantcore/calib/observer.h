@@ -6,7 +6,7 @@
  *                   then qc_observer_end_batch
  *   qc_observer_end_pass1       fixes the histograms' edges
  *   for each batch: qc_observer_pass2 likewise (no slots: counts are integers), unless pass 1
- *                   has counted already (counts_at_once)
+ *                   has counted already (counts_at_once) or nothing is counted (no_histograms)
  *   qc_observer_end_pass2       gives the statistics
  *   qc_observer_drop_counts     when the ranges have been searched
  *
@@ -35,6 +35,7 @@ struct qc_observer_options {
     /* The histograms are of what pass 1 sees: counted there, with edges that follow the range, to
      * the same bytes as in a second run over the same values. */
     bool counts_at_once;
+    bool no_histograms; /* nothing is counted: the statistics have no bins and no values */
 };
 
 struct qc_observer; /* in the arena */

@@ -66,6 +66,26 @@ static enum qd_code merge_channels(const struct qc_tensor_statistics *a,
     return QD_OK;
 }
 
+bool qc_statistics_have_histograms(const struct qc_statistics *s)
+{
+    return s->n == 0 || s->tensors[0].fine.n_bins > 0;
+}
+
+/* ret has the range and the number of both. */
+static enum qd_code merge_counts(const struct qc_tensor_statistics *a,
+                                 const struct qc_tensor_statistics *b, struct qd_arena *arena,
+                                 struct qc_tensor_statistics *ret, struct qd_error *err)
+{
+    if (a->fine.n_bins == 0) { /* a range that no histogram has is refused alike */
+        struct qc_histogram edges;
+        return qc_histogram_edges(&edges, ret->min, ret->max, QC_FINE_BINS, err);
+    }
+    QD_TRY(qc_histogram_init(&ret->fine, ret->min, ret->max, QC_FINE_BINS, arena, err));
+    qc_histogram_add(&ret->fine, &a->fine);
+    qc_histogram_add(&ret->fine, &b->fine);
+    return qc_values_merge(&a->values, &b->values, ret->count, arena, &ret->values, err);
+}
+
 static enum qd_code merge_tensor(const struct qc_tensor_statistics *a,
                                  const struct qc_tensor_statistics *b, struct qd_arena *arena,
                                  struct qc_tensor_statistics *ret, struct qd_error *err)
@@ -74,6 +94,12 @@ static enum qd_code merge_tensor(const struct qc_tensor_statistics *a,
         return qd_fail_on(err, QD_INVALID, a->name,
                           "statistics of '%s' (%d channels) and '%s' (%d channels) do not merge",
                           a->name, a->n_channels, b->name, b->n_channels);
+    }
+    if ((a->fine.n_bins > 0) != (b->fine.n_bins > 0)) {
+        return qd_fail_on(err, QD_INVALID, a->name,
+                          "statistics of '%s' with a histogram and without one do not merge: give "
+                          "the parts the same calibration.histograms",
+                          a->name);
     }
     *ret = *a;
     ret->min = fmin(a->min, b->min);
@@ -87,10 +113,7 @@ static enum qd_code merge_tensor(const struct qc_tensor_statistics *a,
     QD_TRY(merge_channels(a, b, arena, ret, err));
     QD_TRY(merge_tails(&a->smallest, &b->smallest, arena, &ret->smallest, err));
     QD_TRY(merge_tails(&a->largest, &b->largest, arena, &ret->largest, err));
-    QD_TRY(qc_histogram_init(&ret->fine, ret->min, ret->max, QC_FINE_BINS, arena, err));
-    qc_histogram_add(&ret->fine, &a->fine);
-    qc_histogram_add(&ret->fine, &b->fine);
-    QD_TRY(qc_values_merge(&a->values, &b->values, ret->count, arena, &ret->values, err));
+    QD_TRY(merge_counts(a, b, arena, ret, err));
     return qc_tensor_statistics_finish(ret, err);
 }
 

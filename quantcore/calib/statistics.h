@@ -1,5 +1,6 @@
 /* What calibration leaves behind, a tensor each: enough for any calibrator,
- * percentile and bias correction without running the network again.
+ * percentile and bias correction without running the network again. Without histograms (of all
+ * tensors or of none) it is enough for minmax, percentiles within the tails, and bias correction.
  *
  * Statistics of two sample sets merge to those of both, to the bit: counts, extremes and
  * histograms are integers or order-free, the table of values is kept or not by their number, sums are exact (qd_exact.h), tails too when they were
@@ -34,7 +35,7 @@ struct qc_tensor_statistics {
     struct qc_channel_statistics *channels; /* n_channels */
     double *channel_mean;       /* n_channels: E[x] */
     struct qc_tail smallest, largest; /* as long as the percentiles of pass 1 needed */
-    struct qc_histogram fine;   /* counts empty before the end of pass 2 */
+    struct qc_histogram fine;   /* counts empty before the end of pass 2; no bins: not taken */
     struct qc_values values;    /* while they are few */
 };
 
@@ -52,8 +53,10 @@ QD_MUST_CHECK enum qd_code qc_tensor_statistics_finish(struct qc_tensor_statisti
                                                        struct qd_error *err);
 /* Index by name, -1 if absent. */
 int qc_statistics_find(const struct qc_statistics *s, const char *name);
+/* True without any tensor. */
+bool qc_statistics_have_histograms(const struct qc_statistics *s);
 /* Both as one set, in either order: same model, same tensors with the same channels in the same
- * order, else QD_INVALID naming the first that differs. Tails keep the shorter length. */
+ * order, both with histograms or both without, else QD_INVALID naming the first that differs. Tails keep the shorter length. */
 QD_MUST_CHECK enum qd_code qc_statistics_merge(const struct qc_statistics *a,
                                                const struct qc_statistics *b,
                                                struct qd_arena *arena, struct qc_statistics **ret,

@@ -1,11 +1,16 @@
 #include "quantcore/calib/statistics_file.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char magic[] = "quantd statistics 2\n";
-static const char magic_1[] = "quantd statistics 1\n"; /* read, no longer written */
-#define MAGIC_SIZE (sizeof(magic) - 1)
+/* 1 is read and no longer written. */
+enum { VERSION_COUNTED = 2, VERSION_UNCOUNTED = 3, VERSION_LAST = VERSION_UNCOUNTED };
+static const char *const magic[VERSION_LAST + 1] = {[1] = "quantd statistics 1\n",
+                                                    [VERSION_COUNTED] = "quantd statistics 2\n",
+                                                    [VERSION_UNCOUNTED] = "quantd statistics 3\n"};
+#define MAGIC_SIZE 20
+#define TENSOR_LEAST 78 /* bytes */
 
 /* ---- writing ------------------------------------------------------------------------------ */
 
@@ -117,6 +122,21 @@ static enum qd_code put_moment(struct writer *w, const struct qc_moment *m, stru
     return QD_OK;
 }
 
+static void put_counts(struct writer *w, const struct qc_tensor_statistics *t)
+{
+    put_u64(w, (uint32_t)t->fine.exponent, 4);
+    put_u64(w, (uint32_t)t->fine.first, 4);
+    put_u64(w, (uint64_t)t->fine.n_bins, 4);
+    for (int k = 0; k < t->fine.n_bins; k++) {
+        put_count(w, t->fine.counts[k]);
+    }
+    put_u64(w, (uint64_t)t->values.n, 4);
+    for (int i = 0; i < t->values.n; i++) {
+        put_f32(w, t->values.entries[i].value);
+        put_count(w, t->values.entries[i].count);
+    }
+}
+
 static enum qd_code put_tensor(struct writer *w, const struct qc_tensor_statistics *t,
                                struct qd_error *err)
 {
@@ -135,29 +155,22 @@ static enum qd_code put_tensor(struct writer *w, const struct qc_tensor_statisti
         put_f32(w, channel->max_abs);
     }
     QD_TRY(put_tail(w, &t->smallest, err));
-    QD_TRY(put_tail(w, &t->largest, err));
-    put_u64(w, (uint32_t)t->fine.exponent, 4);
-    put_u64(w, (uint32_t)t->fine.first, 4);
-    put_u64(w, (uint64_t)t->fine.n_bins, 4);
-    for (int k = 0; k < t->fine.n_bins; k++) {
-        put_count(w, t->fine.counts[k]);
-    }
-    put_u64(w, (uint64_t)t->values.n, 4);
-    for (int i = 0; i < t->values.n; i++) {
-        put_f32(w, t->values.entries[i].value);
-        put_count(w, t->values.entries[i].count);
-    }
-    return QD_OK;
+    return put_tail(w, &t->largest, err);
 }
 
 static enum qd_code put_all(struct writer *w, const struct qc_statistics *s, struct qd_error *err)
 {
-    put(w, magic, MAGIC_SIZE);
+    bool counted = qc_statistics_have_histograms(s);
+    put(w, magic[counted ? VERSION_COUNTED : VERSION_UNCOUNTED], MAGIC_SIZE);
     put(w, s->model_sha256, sizeof(s->model_sha256));
     put_u64(w, (uint64_t)s->n_samples, 8);
     put_u64(w, (uint64_t)s->n, 4);
     for (int i = 0; i < s->n; i++) {
+        assert((s->tensors[i].fine.n_bins > 0) == counted);
         QD_TRY(put_tensor(w, &s->tensors[i], err));
+        if (counted) {
+            put_counts(w, &s->tensors[i]);
+        }
     }
     put_u64(w, (uint64_t)s->n_moments, 4);
     for (int i = 0; i < s->n_moments; i++) {
@@ -449,25 +462,38 @@ static enum qd_code take_tensor(struct cursor *c, struct qc_tensor_statistics *t
     QD_TRY(take_channels(c, t, err));
     QD_TRY(take_tail(c, true, t, &t->smallest, err));
     QD_TRY(take_tail(c, false, t, &t->largest, err));
-    QD_TRY(take_histogram(c, t, err));
-    if (c->version > 1) {
+    if (c->version == VERSION_UNCOUNTED) {
+        struct qc_histogram edges; /* a range that no histogram has is refused alike */
+        QD_TRY(qc_histogram_edges(&edges, t->min, t->max, QC_FINE_BINS, err));
+    } else {
+        QD_TRY(take_histogram(c, t, err));
+    }
+    if (c->version == VERSION_COUNTED) {
         QD_TRY(take_values(c, t, err));
     }
     return qc_tensor_statistics_finish(t, err);
 }
 
+static enum qd_code take_version(struct cursor *c, struct qd_error *err)
+{
+    const uint8_t *head = NULL;
+    QD_TRY(take(c, MAGIC_SIZE, &head, err));
+    for (c->version = 1; c->version <= VERSION_LAST; c->version++) {
+        if (memcmp(head, magic[c->version], MAGIC_SIZE) == 0) {
+            return QD_OK;
+        }
+    }
+    return bad(c, err, "the file does not begin with 'quantd statistics 3' (or 2, or 1)");
+}
+
 enum qd_code qc_statistics_read(struct qd_bytes bytes, struct qd_arena *arena,
                                 struct qc_statistics **ret, struct qd_error *err)
 {
-    struct cursor c = {bytes.data, bytes.size, "", arena, 2};
+    struct cursor c = {bytes.data, bytes.size, "", arena, 0};
     struct qc_statistics *s = NULL;
     const uint8_t *head = NULL;
     uint64_t n = 0, n_samples = 0;
-    QD_TRY(take(&c, MAGIC_SIZE, &head, err));
-    c.version = memcmp(head, magic_1, MAGIC_SIZE) == 0 ? 1 : 2;
-    if (c.version == 2 && memcmp(head, magic, MAGIC_SIZE) != 0) {
-        return bad(&c, err, "the file does not begin with 'quantd statistics 2' (or 1)");
-    }
+    QD_TRY(take_version(&c, err));
     QD_TRY(qd_arena_alloc(arena, sizeof(*s), &s, err));
     QD_TRY(take(&c, sizeof(s->model_sha256), &head, err));
     memcpy(s->model_sha256, head, sizeof(s->model_sha256));
@@ -476,8 +502,7 @@ enum qd_code qc_statistics_read(struct qd_bytes bytes, struct qd_arena *arena,
     if (n_samples < 1 || n_samples > INT64_MAX) {
         return bad(&c, err, "the number of samples is not 1 to 2^63 - 1");
     }
-    /* A tensor takes more than 100 bytes. */
-    if (n > QC_STATISTICS_MAX_TENSORS || n > c.left / 100) {
+    if (n > QC_STATISTICS_MAX_TENSORS || n > c.left / TENSOR_LEAST) {
         return bad(&c, err, "there are more tensors than bytes for them");
     }
     QD_TRY(qd_arena_array(arena, (size_t)n, sizeof(*s->tensors), &s->tensors, err));

@@ -191,7 +191,7 @@ static const struct qc_tensor_statistics *describe(const struct activation *a,
                                                    struct qd_arena *arena)
 {
     struct qc_observed observed = {a->name, a->shape, a->channel_axis};
-    struct qc_observer_options options = {1, 1, 0, 1, 1, 0, &kernels, false};
+    struct qc_observer_options options = {1, 1, 0, 1, 1, 0, &kernels, false, false};
     struct qc_view view = {.dtype = QC_F32, .layout = QC_PLAIN, .shape = a->shape};
     size_t size = qc_shape_elements(&a->shape);
     struct qc_observer *o = NULL;

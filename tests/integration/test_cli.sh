@@ -217,6 +217,41 @@ expect 0 '' statistics merge "$work/part2/statistics.qds" "$work/part1/statistic
 same 'merged second moments' "$(sha256sum < "$work/whole/statistics.qds")" "$(sha256sum < "$work/merged2.qds")"
 expect 3 'second moments of' statistics merge "$merged" "$work/merged2.qds" --output "$work/none"
 
+# --- without histograms: the same artifact, statistics that know less and say so
+bare() { # NAME CALIBRATOR HISTOGRAMS ARGUMENTS: an artifact in $work/NAME
+    echo "{\"calibration\":{$2,\"holdout\":0,\"histograms\":$3},\"preprocess\":{\"scale\":0.00392156862745098}}" > "$work/$1.json"
+    expect "${code:-0}" "${wanted:-}" quantize $example --config "$work/$1.json" --validation "$work/more" --output "$work/$1" "${@:4}"
+}
+all=(--calibration "$work/images" --calibration "$work/more")
+tails='"calibrator":"percentile","max_percentile":0.999,"tail_length":500'
+bare counted '"calibrator":"minmax"' true "${all[@]}"
+bare minmax '"calibrator":"minmax"' false "${all[@]}"
+same 'minmax without histograms' "$(sha256sum < "$work/counted/model.qdq.onnx")" "$(sha256sum < "$work/minmax/model.qdq.onnx")"
+bare counted "$tails" true "${all[@]}"
+bare whole "$tails" false "${all[@]}" --threads 1
+same 'percentile without histograms' "$(sha256sum < "$work/counted/model.qdq.onnx")" "$(sha256sum < "$work/whole/model.qdq.onnx")"
+same 'a share that nobody counted: json' 1 "$(grep -c '"clipped_share": null' "$work/whole/calibration.json" | awk '{ print ($1 > 0) }')"
+same 'and csv' 1 "$(grep -c ',.$' "$work/whole/calibration.csv" | awk '{ print ($1 > 0) }')"
+bare again '"calibrator":"minmax"' true "${all[@]}" --table "$work/whole/calibration.json"
+same 'its own table' "$(sha256sum < "$work/whole/model.qdq.onnx")" "$(sha256sum < "$work/again/model.qdq.onnx")"
+bare part1 "$tails" false --calibration "$work/images"
+bare part2 "$tails" false --calibration "$work/more"
+expect 0 ', 25 samples, [0-9]+ tensors without histograms' statistics merge "$work/part2/statistics.qds" "$work/part1/statistics.qds" --output "$work/bare.qds"
+same 'merged statistics without histograms' "$(sha256sum < "$work/whole/statistics.qds")" "$(sha256sum < "$work/bare.qds")"
+bare derived "$tails" false --statistics "$work/bare.qds"
+same 'an artifact from them' "$(sha256sum < "$work/whole/model.qdq.onnx")" "$(sha256sum < "$work/derived/model.qdq.onnx")"
+code=3 wanted="statistics of '.*' with a histogram and without one do not merge"
+expect 3 "$wanted" statistics merge "$work/bare.qds" "$work/counted/statistics.qds" --output "$work/none"
+expect 3 "$wanted" statistics merge "$work/counted/statistics.qds" "$work/bare.qds" --output "$work/none"
+wanted="calibrator 'kl' needs histograms, tensor '.*' has none" bare refused '"calibrator":"kl"' true --statistics "$work/bare.qds"
+wanted="percentile 0.9 needs the [0-9]+ largest of the [0-9]+ values of '.*', 500 are kept" bare refused '"calibrator":"percentile","max_percentile":0.9' false --statistics "$work/bare.qds"
+wanted="histograms is false and calibrator is 'mse'" bare refused '"calibrator":["minmax","mse"]' false "${all[@]}"
+wanted="histograms is false and calibrator is 'auto'" bare refused '"calibrator":"auto"' false --statistics "$work/bare.qds"
+wanted='histograms is false: percentile 0.6 needs' bare refused '"calibrator":"percentile","max_percentile":0.6' false "${all[@]}"
+absent "$work/none"
+absent "$work/refused"
+unset code wanted
+
 # --- several configurations: the best is kept, and is what it is alone
 echo '{"calibration":{"calibrator":["minmax","js","mse"]},"weights":{"range":["narrow","full"]}}' > "$work/grid.json"
 grid=(quantize $example --config "$work/grid.json" --validation "$work/more" --output "$work/grid")

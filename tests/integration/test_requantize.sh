@@ -135,6 +135,27 @@ same 'neither calibration nor statistics' 400 "$status"
 holds 'both are named' "$work/body" "'calibration' is missing, or 'statistics' of another run"
 same 'refused submissions leave nothing' "$blobs" "$(count_blobs)"
 
+# ---- statistics without histograms ----------------------------------------------------------------
+submit "{\"name\":\"bare\",\"calibration\":{\"calibrator\":\"minmax\",\"histograms\":false,\"tail_length\":300},$scale}"
+bare=$id
+requantize "$origin" '{"name":"counted","calibration":{"calibrator":"minmax"}}'
+id=$(text id)
+await "$id"
+same 'minmax without histograms: the same bytes' "$(file "$id" model.qdq.onnx)" "$(file "$bare" model.qdq.onnx)"
+refused 'kl' 422 "histograms is false and calibrator is 'kl'.*\"pointer\":\"/calibration/histograms\"" "$bare" '{"calibration":{"calibrator":"kl"}}'
+refused 'histograms' 422 '/calibration/histograms is true, the statistics were taken with false' "$bare" '{"calibration":{"histograms":null}}'
+refused 'a percentile beyond the tails' 422 'percentile 0.9 needs the [0-9]+ largest.*300 are kept' "$bare" '{"calibration":{"calibrator":"percentile","max_percentile":0.9}}'
+requantize "$bare" '{"calibration":{"calibrator":"percentile","max_percentile":0.9995}}'
+id=$(text id)
+await "$id"
+same 'a percentile within them' succeeded "$state"
+ask "$url/v1/jobs/$id/calibration"
+holds 'a share that nobody counted' "$work/body" '"saturated":null'
+curl -sS --max-time 20 -o "$work/bare.qds" "$url/v1/jobs/$bare/artifacts/statistics.qds"
+ask -F "$(config "{\"name\":\"sent\",$scale}")" -F "model=@$model" -F "statistics=@$work/bare.qds" "$url/v1/jobs"
+same 'sent for mse' 422 "$status"
+holds 'it names the tensor' "$work/body" "statistics without histograms: calibrator 'mse' needs histograms, tensor '"
+
 # ---- below a gate: it succeeds, and is never the latest -------------------------------------------
 requantize "$origin" '{"name":"gated","gate":{"min_sqnr_db":99}}'
 id=$(text id)

@@ -92,6 +92,9 @@ static const struct {
      "/calibration/max_samples"},
     {"{\"preprocess\":{\"scale\":0.5},\"calibration\":{\"tail_length\":7}}",
      "/calibration/tail_length"},
+    {"{\"preprocess\":{\"scale\":0.5},\"calibration\":{\"histograms\":false,"
+     "\"calibrator\":\"minmax\"}}",
+     "/calibration/histograms"},
 };
 
 START_TEST(check__changed_fields__only_those_that_statistics_allow)

@@ -235,6 +235,59 @@ START_TEST(calibrate__minmax_and_percentile__two_independent_tails)
 }
 END_TEST
 
+/* Never a range of nothing: what extremes and tails tell is the same, the rest is refused. */
+START_TEST(calibrate__no_histogram__by_tails_or_refused)
+{
+    enum { N = 10000 };
+    static float x[N];
+    struct qd_arena arena;
+    struct qc_tensor_statistics t, bare;
+    struct qc_range want, range;
+    struct qd_error err;
+    struct qc_search s = DEFAULTS;
+    s.max_percentile = 0.999;
+    s.min_percentile = 0.9995;
+    qd_arena_init(&arena, 0);
+    fill(x, N, GAUSSIAN, 5);
+    describe(&t, x, N, 10, &arena);
+    bare = t;
+    bare.fine = (struct qc_histogram){.n_bins = 0};
+    for (int c = 0; c < QC_CALIB_COUNT; c++) {
+        bool needs = c != QC_CALIB_MINMAX && c != QC_CALIB_PERCENTILE;
+        ck_assert_int_eq(qc_calibrator_needs_histogram(c), needs);
+        ck_assert_int_eq(qc_calibrate_check(&t, c, &s, &err), QD_OK);
+        ck_assert_int_eq(qc_calibrate_check(&bare, c, &s, &err), needs ? QD_INVALID : QD_OK);
+        ck_assert_int_eq(qc_calibrate(&bare, c, &s, &range, &err), needs ? QD_INVALID : QD_OK);
+        if (needs) {
+            ck_assert_str_eq(err.subject, "t");
+            ck_assert_ptr_nonnull(strstr(err.message, qc_calibrator_name(c)));
+            continue;
+        }
+        ck_assert_int_eq(qc_calibrate(&t, c, &s, &want, NULL), QD_OK);
+        ck_assert_double_eq(range.lo, want.lo);
+        ck_assert_double_eq(range.hi, want.hi);
+        ck_assert(range.exact_tails);
+        if (c == QC_CALIB_MINMAX) {
+            ck_assert_double_eq(range.clipped_share, 0); /* nothing is outside: known */
+        } else {
+            ck_assert_double_gt(want.clipped_share, 0);
+            ck_assert(isnan(range.clipped_share));
+        }
+    }
+    s.max_percentile = 0.9989; /* one more than the 10 that were kept */
+    ck_assert_int_eq(qc_calibrate(&t, QC_CALIB_PERCENTILE, &s, &range, &err), QD_OK);
+    ck_assert_int_eq(qc_calibrate(&bare, QC_CALIB_MINMAX, &s, &range, &err), QD_OK);
+    ck_assert_int_eq(qc_calibrate(&bare, QC_CALIB_PERCENTILE, &s, &range, &err), QD_INVALID);
+    ck_assert_str_eq(err.message, "percentile 0.9989 needs the 11 largest of the 10000 values of "
+                                  "'t', 10 are kept and there is no histogram");
+    s.max_percentile = 1;
+    s.min_percentile = 0.99;
+    ck_assert_int_eq(qc_calibrate(&bare, QC_CALIB_PERCENTILE, &s, &range, &err), QD_INVALID);
+    ck_assert_ptr_nonnull(strstr(err.message, "the 100 smallest"));
+    qd_arena_done(&arena);
+}
+END_TEST
+
 START_TEST(calibrate__constant_positive_negative__contains_zero)
 {
     const float cases[3][2] = {{5, 5}, {2, 3}, {-3, -2}};
@@ -312,6 +365,7 @@ Suite *test_calib_suite(void)
     tcase_add_test(c, calibrate__mse__predicts_the_error_and_beats_a_grid);
     tcase_add_test(c, calibrate__mse_with_an_outlier__clips_it);
     tcase_add_test(c, calibrate__minmax_and_percentile__two_independent_tails);
+    tcase_add_test(c, calibrate__no_histogram__by_tails_or_refused);
     tcase_add_test(c, calibrate__constant_positive_negative__contains_zero);
     tcase_add_test(c, calibrate__bad_search__names_value_and_limit);
     tcase_add_test(c, calibrator_names__round_trip);

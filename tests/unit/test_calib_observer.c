@@ -34,7 +34,7 @@ static void nhwc(int sample, float *store, struct qc_view *view)
 }
 
 static struct qc_observer *last_observer; /* of observe() */
-static bool counts_at_once;
+static bool counts_at_once, no_histograms;
 
 static struct qc_statistics *observe(struct qd_arena *arena, int threads, int batch, int first,
                                      int count, double percentile)
@@ -42,7 +42,7 @@ static struct qc_statistics *observe(struct qd_arena *arena, int threads, int ba
     static float store[STORED];
     struct qc_observed tensors[2] = {{"image", {4, {1, C, H, W}}, 1}, {"row", {2, {1, C}}, 1}};
     struct qc_observer_options options = {threads, batch, count, percentile, percentile, 16,
-                                          &kernels, counts_at_once};
+                                          &kernels, counts_at_once, no_histograms};
     struct qc_observer *o = NULL;
     struct qc_statistics *s = NULL;
     struct qc_view view;
@@ -58,7 +58,7 @@ static struct qc_statistics *observe(struct qd_arena *arena, int threads, int ba
                 if (pass == 1) {
                     qc_observer_pass1(o, 0, (i * 7 + at) % threads, i, &view);
                     qc_observer_pass1(o, 1, i % threads, i, &row);
-                } else if (!counts_at_once) {
+                } else if (!counts_at_once && !no_histograms) {
                     qc_observer_pass2(o, 0, i % threads, &view);
                     qc_observer_pass2(o, 1, i % threads, &row);
                 }
@@ -248,12 +248,125 @@ START_TEST(read__written_statistics__the_same_again)
 }
 END_TEST
 
+static void same_tails(const struct qc_tail *a, const struct qc_tail *b)
+{
+    float scratch[32];
+    ck_assert_uint_eq(a->n, b->n);
+    for (size_t i = 1; i <= a->n; i++) {
+        float x = qc_tail_at(a, i, scratch);
+        ck_assert_float_eq(x, qc_tail_at(b, i, scratch));
+    }
+}
+
+START_TEST(observe__no_histograms__the_rest_is_the_same)
+{
+    struct qd_arena arena, plain;
+    qd_arena_init(&arena, 0);
+    qd_arena_init(&plain, 0);
+    for (int i = 0; i < 2; i++) {
+        counts_at_once = i == 1;
+        struct qc_statistics *a = observe(&arena, 2, 4, 0, SAMPLES, 0.99);
+        no_histograms = true;
+        struct qc_statistics *b = observe(&plain, 3, 5, 0, SAMPLES, 0.99);
+        no_histograms = false;
+        ck_assert(qc_statistics_have_histograms(a) && !qc_statistics_have_histograms(b));
+        ck_assert_int_eq(b->n_samples, SAMPLES);
+        for (int k = 0; k < a->n; k++) {
+            const struct qc_tensor_statistics *x = &a->tensors[k], *y = &b->tensors[k];
+            ck_assert_int_eq(y->fine.n_bins, 0);
+            ck_assert_ptr_null(y->fine.counts);
+            ck_assert_int_eq(y->values.n, 0);
+            ck_assert_double_eq(x->min, y->min);
+            ck_assert_double_eq(x->max, y->max);
+            ck_assert_double_eq(x->mean, y->mean);
+            ck_assert_double_eq(x->std, y->std);
+            ck_assert_uint_eq(x->count, y->count);
+            same_tails(&x->smallest, &y->smallest);
+            same_tails(&x->largest, &y->largest);
+            for (int c = 0; c < C; c++) {
+                ck_assert_double_eq(x->channel_mean[c], y->channel_mean[c]);
+            }
+        }
+    }
+    counts_at_once = false;
+    ck_assert_uint_lt(plain.peak, arena.peak / 4); /* what it counts is most of the memory */
+    qc_observer_drop_counts(last_observer);
+    qd_arena_done(&plain);
+    qd_arena_done(&arena);
+}
+END_TEST
+
+START_TEST(merge__no_histograms__bytes_of_the_whole_and_never_with_some)
+{
+    struct qd_arena arena;
+    struct qc_statistics *both = NULL;
+    struct qd_error err;
+    qd_arena_init(&arena, 0);
+    struct qc_statistics *counted = observe(&arena, 1, 4, 9, SAMPLES - 9, 1.0);
+    no_histograms = true;
+    struct qc_statistics *whole = observe(&arena, 1, 4, 0, SAMPLES, 1.0);
+    struct qc_statistics *a = observe(&arena, 2, 3, 0, 9, 1.0);
+    struct qc_statistics *b = observe(&arena, 3, 5, 9, SAMPLES - 9, 1.0);
+    no_histograms = false;
+    ck_assert_int_eq(qc_statistics_merge(b, a, &arena, &both, NULL), QD_OK);
+    same_bytes(&arena, both, whole);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(qc_statistics_merge(i == 0 ? a : counted, i == 0 ? counted : a, &arena,
+                                             &both, &err),
+                         QD_INVALID);
+        ck_assert_str_eq(err.subject, "image");
+        ck_assert_ptr_nonnull(strstr(err.message, "with a histogram and without one"));
+    }
+    qd_arena_done(&arena);
+}
+END_TEST
+
+START_TEST(read__written_without_histograms__the_same_again)
+{
+    struct qd_arena arena;
+    struct qd_bytes bytes;
+    struct qc_statistics *read = NULL;
+    struct qd_error err;
+    qd_arena_init(&arena, 0);
+    no_histograms = true;
+    struct qc_statistics *s = observe(&arena, 2, 4, 0, SAMPLES, 0.99);
+    no_histograms = false;
+    ck_assert_int_eq(qc_statistics_write(s, &arena, &bytes, NULL), QD_OK);
+    ck_assert(memcmp(bytes.data, "quantd statistics 3\n", 20) == 0);
+    ck_assert_msg(qc_statistics_read(bytes, &arena, &read, &err) == QD_OK, "%s", err.message);
+    same_bytes(&arena, s, read);
+    ck_assert(!qc_statistics_have_histograms(read));
+    uint8_t *copy = malloc(bytes.size);
+    for (size_t i = 0; i < bytes.size; i++) {
+        struct qd_arena small;
+        qd_arena_init(&small, 0);
+        memcpy(copy, bytes.data, bytes.size);
+        ck_assert_int_eq(qc_statistics_read((struct qd_bytes){copy, i}, &small, &read, &err),
+                         QD_INVALID);
+        copy[i] ^= (uint8_t)(1u << (i % 8));
+        enum qd_code code = qc_statistics_read((struct qd_bytes){copy, bytes.size}, &small, &read,
+                                               &err);
+        ck_assert(code == QD_OK || err.message[0] != '\0');
+        qd_arena_done(&small);
+    }
+    memcpy(copy, bytes.data, bytes.size);
+    for (char version = '1'; version <= '2'; version++) { /* what follows is no histogram */
+        copy[18] = (uint8_t)version;
+        ck_assert_int_eq(qc_statistics_read((struct qd_bytes){copy, bytes.size}, &arena, &read,
+                                            &err),
+                         QD_INVALID);
+    }
+    free(copy);
+    qd_arena_done(&arena);
+}
+END_TEST
+
 START_TEST(end_batch__nan__names_tensor_and_sample)
 {
     struct qd_arena arena;
     struct qd_error err;
     struct qc_observed tensor = {"x", {1, {3}}, -1};
-    struct qc_observer_options options = {1, 2, 2, 1, 1, 0, &kernels, false};
+    struct qc_observer_options options = {1, 2, 2, 1, 1, 0, &kernels, false, false};
     struct qc_observer *o = NULL;
     float good[3] = {1, 2, 3}, bad[3] = {1, NAN, 3};
     struct qc_view view = {.data = good, .dtype = QC_F32, .shape = {1, {3}}};
@@ -276,7 +389,7 @@ START_TEST(observe__any_channel_axis__sums_of_that_axis)
     static const int dims[4] = {1, C, H, W};
     int axis = _i - 1; /* -1: none */
     struct qc_observed tensor = {"image", {4, {1, C, H, W}}, axis};
-    struct qc_observer_options options = {1, 1, 1, 1, 1, 0, &kernels, false};
+    struct qc_observer_options options = {1, 1, 1, 1, 1, 0, &kernels, false, false};
     struct qd_arena arena;
     struct qc_observer *o = NULL;
     struct qc_statistics *s = NULL;
@@ -317,6 +430,9 @@ Suite *test_calib_observer_suite(void)
     tcase_add_test(c, drop_counts__after_pass_2__memory_returned_means_stay);
     tcase_add_test(c, merge__parts_of_any_size__bytes_of_the_whole);
     tcase_add_test(c, read__written_statistics__the_same_again);
+    tcase_add_test(c, observe__no_histograms__the_rest_is_the_same);
+    tcase_add_test(c, merge__no_histograms__bytes_of_the_whole_and_never_with_some);
+    tcase_add_test(c, read__written_without_histograms__the_same_again);
     tcase_add_test(c, end_batch__nan__names_tensor_and_sample);
     suite_add_tcase(s, c);
     return s;

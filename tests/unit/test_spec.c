@@ -20,6 +20,7 @@ START_TEST(parse__empty__documented_defaults)
     ck_assert_int_eq(s.options.calibrator, QC_CALIB_MSE);
     ck_assert(s.options.weights_per_channel && s.options.bias_correction);
     ck_assert_int_eq(s.options.bins, 150);
+    ck_assert(s.options.histograms);
     ck_assert_str_eq(s.name, "");
     json_decref(c);
 }
@@ -181,6 +182,48 @@ START_TEST(parse__weight_bits__set_or_refused_with_value_and_limit)
 }
 END_TEST
 
+START_TEST(parse__histograms__set_or_refused_by_the_calibrator_that_needs_them)
+{
+    static const struct {
+        const char *text, *part; /* part "": accepted */
+    } rows[] = {
+        {"{\"calibration\":{\"histograms\":false,\"calibrator\":\"minmax\"}}", ""},
+        {"{\"calibration\":{\"calibrator\":\"percentile\",\"histograms\":false}}", ""},
+        {"{\"calibration\":{\"histograms\":false,\"calibrator\":[\"minmax\",\"percentile\"]}}", ""},
+        {"{\"mode\":\"weight_only\",\"calibration\":{\"histograms\":false}}", ""},
+        {"{\"calibration\":{\"histograms\":false}}",
+         "histograms is false and calibrator is 'mse', which needs histograms, allowed: minmax, "
+         "percentile"},
+        {"{\"calibration\":{\"histograms\":false,\"calibrator\":\"auto\"}}", "is 'auto'"},
+        {"{\"calibration\":{\"histograms\":false,\"calibrator\":\"kl\"}}", "is 'kl'"},
+        {"{\"calibration\":{\"histograms\":false,\"calibrator\":\"symmetric_kl\"}}", "'symmetric_kl'"},
+        {"{\"calibration\":{\"histograms\":false,\"calibrator\":\"js\"}}", "is 'js'"},
+        {"{\"calibration\":{\"histograms\":false,\"calibrator\":\"entropy\"}}", "is 'entropy'"},
+        {"{\"calibration\":{\"histograms\":false,\"calibrator\":[\"minmax\",\"js\"]}}", "is 'js'"},
+        {"{\"calibration\":{\"histograms\":false,\"calibrator\":\"minmax\","
+         "\"inference\":\"quantized\"}}", "inference is quantized"},
+        {"{\"mode\":\"dynamic\",\"calibration\":{\"histograms\":false,\"inference\":\"quantized\"}}",
+         "inference is quantized"},
+        {"{\"calibration\":{\"histograms\":0}}", "must be true or false"},
+        {"{\"calibration\":{\"histograms\":[true,false]}}", "must be true or false"},
+    };
+    for (size_t i = 0; i < QD_COUNT_OF(rows); i++) {
+        struct worker_spec s;
+        struct qd_error err = {.code = QD_OK};
+        json_t *c;
+        bool good = rows[i].part[0] == '\0';
+        ck_assert_msg(parse(rows[i].text, &s, &c, &err) == (good ? QD_OK : QD_INVALID), "%s",
+                      rows[i].text);
+        ck_assert(!good || !s.options.histograms);
+        if (!good) {
+            ck_assert_str_eq(err.subject, "/calibration/histograms");
+            ck_assert_msg(strstr(err.message, rows[i].part) != NULL, "'%s'", err.message);
+        }
+        json_decref(c);
+    }
+}
+END_TEST
+
 START_TEST(parse__list_of_bits__a_candidate_each)
 {
     struct worker_spec s;
@@ -264,6 +307,7 @@ Suite *test_spec_suite(void)
     tcase_add_loop_test(tc, parse__wrong_input__names_the_field, 0, (int)QD_COUNT_OF(wrong));
     tcase_add_test(tc, parse__weight_bits__set_or_refused_with_value_and_limit);
     tcase_add_test(tc, parse__list_of_bits__a_candidate_each);
+    tcase_add_test(tc, parse__histograms__set_or_refused_by_the_calibrator_that_needs_them);
     tcase_add_test(tc, parse__lists__every_combination);
     tcase_add_test(tc, parse__lists_too_long_empty_or_wrong__named);
     suite_add_tcase(s, tc);
