@@ -51,7 +51,8 @@ static enum qd_code build_f32(struct qc_pipeline *p, struct qd_error *err)
     struct qc_exec_options options = {.kernels = &p->kernels, .keep = NULL};
     QD_TRY(qc_pipeline_begin(p, QC_PHASE_FOLDING, err));
     QD_TRY(qc_onnx_import(p->job->model, p->job->external, p->arena, &p->graph, err));
-    QD_TRY(qc_passes_run_import(p->graph, &p->import, err));
+    QD_TRY(qc_passes_run_import(p->graph, &p->model_import, err));
+    p->import = p->model_import;
     QD_TRY(qc_exec_build(p->graph, &options, p->arena, &p->exec, err));
     size_t n = (size_t)p->job->threads.n_threads;
     QD_TRY(qd_arena_array(p->arena, n, sizeof(struct qc_exec_state *), &p->states, err));
@@ -128,6 +129,7 @@ static enum qd_code take_table(struct qc_pipeline *p, struct qc_quantize_options
 enum qd_code qc_pipeline_plan(struct qc_pipeline *p, struct qd_error *err)
 {
     const struct qc_options *o = p->options;
+    p->import = p->model_import; /* another candidate's plan took the table its own way */
     struct qc_quantize_options q = {.weights_per_channel = o->weights_per_channel,
                                     .dense_per_channel =
                                         o->weights_per_channel && o->dense_per_channel,

@@ -17,7 +17,8 @@ struct qc_pipeline {
     struct qc_kernels kernels;
     struct qc_report *report;
     struct qc_graph *graph;      /* f32: folded and fused */
-    struct qc_import *import;    /* what the model carried already, NULL: nothing */
+    struct qc_import *model_import; /* what the model carried already, NULL: nothing */
+    struct qc_import *import;    /* that, or the job's table by the plan */
     struct qc_exec *exec;
     struct qc_exec_state **states; /* a thread each */
     struct qc_quantize_plan *plan;

@@ -267,6 +267,10 @@ expect 0 '1 of 6 configurations were tried before the deadline' "${grid[@]}" --c
 expect 3 'choose among 6 configurations takes samples' quantize $example --config "$work/grid.json" --statistics "$merged" --output "$work/none"
 echo '{"calibration":{"calibrator":"auto"}}' > "$work/auto.json"
 expect 0 '4 of 4 configurations' "${grid[@]}" --config "$work/auto.json" --statistics "$merged"
+# A table wins over each of them; weights alone differ.
+echo '{"weights":{"range":["narrow","full"]}}' > "$work/ranges.json"
+expect 0 '2 of 2 configurations' "${grid[@]}" --config "$work/ranges.json" --calibration "$work/images" --table "$work/one/calibration.json"
+same 'the scales of the table' "$(grep -oE '"(scale|zero_point)": [^,]*' "$work/one/calibration.json" | sha256sum)" "$(grep -oE '"(scale|zero_point)": [^,]*' "$work/grid/calibration.json" | sha256sum)"
 
 # A failed gate is a failure whose report and artifact can be looked at.
 echo '{"preprocess":{"scale":0.00392156862745098},"gate":{"min_sqnr_db":99}}' > "$work/gate.json"
