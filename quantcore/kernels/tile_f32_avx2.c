@@ -45,12 +45,15 @@ TILE_INLINE void store8(float *out, __m256 v, __m256 lo, __m256 hi, int n)
 
 #define CLAIM(r) __builtin_prefetch(t->out[r] + first, 1);
 
+/* `ahead` is the same place in the panel that follows: large layers' weights come from the third
+ * cache or from memory, and the first of a panel's tiles would wait for them. */
 #define TILE_OF(n, width)                                       \
     static void tile_##n##x##width(const struct qc_tile_f32 *t) \
     {                                                           \
         const __m256 bias0 = _mm256_loadu_ps(t->bias);          \
         const ptrdiff_t channels = t->channels, first = t->first;\
         const float *w = t->weights;                            \
+        const ptrdiff_t ahead = channels * t->n_taps * PANEL;   \
         BIAS_##width                                            \
         ROWS_##n(ACC_##width)                                   \
         if (t->far) {                                           \
@@ -62,6 +65,7 @@ TILE_INLINE void store8(float *out, __m256 v, __m256 lo, __m256 hi, int n)
             for (ptrdiff_t c = t->tap[tap]; c < end; c++) {     \
                 const __m256 w0 = _mm256_loadu_ps(w);           \
                 WEIGHTS_##width                                 \
+                __builtin_prefetch(w + ahead);                  \
                 w += PANEL;                                     \
                 ROWS_##n(STEP_##width)                          \
             }                                                   \
