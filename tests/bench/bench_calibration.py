@@ -16,8 +16,9 @@ FEW, MANY = {"ours": 20, "theirs": 10}, {"ours": 200, "theirs": 40}
 ROUNDS = 5
 DEADLINE = 1800
 MEMORY_SAMPLES = 1000
-PASSES = {"one pass": ("minmax", ("pass1",)), "two passes": ("mse", ("pass1", "pass2",
-                                                                     "searching"))}
+# Calibrator, whether histograms are counted, phases. ONNX Runtime's MinMax keeps ranges alone too.
+PASSES = {"one pass": ("minmax", False, ("pass1",)),
+          "two passes": ("mse", True, ("pass1", "pass2", "searching"))}
 
 
 class Calibration:
@@ -41,9 +42,10 @@ class Calibration:
                 open(f"{self.work}/memory") as g:
             return json.load(f), seconds, int(g.read()) / 1024
 
-    def phases(self, model, data, samples, calibrator, phases, threads):
-        config = {"calibration": {"calibrator": calibrator, "holdout": 0.01,
-                                  "max_samples": samples + 1},
+    def phases(self, model, data, samples, kind, threads):
+        calibrator, histograms, phases = PASSES[kind]
+        config = {"calibration": {"calibrator": calibrator, "histograms": histograms,
+                                  "holdout": 0.001, "max_samples": samples + 1},
                   "verification": {"max_samples": 1}}
         report = self.quantize(model, data, config, threads)[0]
         if report["n_calibration"] != samples:
@@ -101,9 +103,9 @@ def speed_rows(c, rows, name, model, targets):
     data = random_samples(f"{c.work}/samples.npy", MANY["ours"] + 1)
     prepared = c.prepared(model)
     tasks = both_counts("theirs", "MinMax", lambda n: c.peer(prepared, data, n, "MinMax"))
-    for kind, (calibrator, phases) in PASSES.items():
-        tasks |= both_counts("ours", kind, lambda n, calibrator=calibrator, phases=phases:
-                             c.phases(model, data, n, calibrator, phases, 2))
+    for kind in PASSES:
+        tasks |= both_counts("ours", kind,
+                             lambda n, kind=kind: c.phases(model, data, n, kind, 2))
     best = shortest(tasks)
     # Minutes a run: fewer of them, in the same way.
     best.update(shortest(both_counts("theirs", "Percentile",
@@ -118,11 +120,10 @@ def speed_rows(c, rows, name, model, targets):
 def thread_row(c, rows, name, model):
     """Two samples at once on two cores: what a second thread brings to both passes."""
     data = f"{c.work}/samples.npy"
-    phases = PASSES["two passes"][1]
     tasks = {}
     for threads in 1, 2:
         tasks |= both_counts("ours", threads, lambda n, threads=threads:
-                             c.phases(model, data, n, "mse", phases, threads))
+                             c.phases(model, data, n, "two passes", threads))
     best = shortest(tasks)
     rows.add(f"calibration {name}, two samples at once vs one", "ms/sample",
              per_sample(best, 2, "ours"), per_sample(best, 1, "ours"), 1.9)
