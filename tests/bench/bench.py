@@ -82,7 +82,7 @@ def generated(work):
 def collect(work, names):
     """{name: model} of what is there; each network absent is named."""
     found = {n: p for n, p in generated(work).items() if not names or n in names}
-    for name in networks.LOADERS:
+    for name in networks.TRAINED:
         if names and name not in names:
             continue
         if networks.present(ROOT, name):
@@ -97,7 +97,7 @@ def artifact(quantd, work, name, model):
     folder = f"{work}/{name}"
     os.makedirs(folder, exist_ok=True)
     data = f"{folder}/calibration.npy"
-    if name in networks.LOADERS:
+    if name in networks.TRAINED:
         calibration.np.save(data, networks.load(ROOT, name, CALIBRATION_SAMPLES).calibration)
     else:
         calibration.random_samples(data, CALIBRATION_SAMPLES)
@@ -237,7 +237,7 @@ def arguments():
     a = p.parse_args()
     a.build = os.path.abspath(a.build)
     a.only = a.only.split(",")
-    known = {*networks.LOADERS, "resnet18", "mobilenetv2"}
+    known = {*networks.TRAINED, "resnet18", "mobilenetv2"}
     if set(a.only) - set(SECTIONS) or set(a.names) - known:
         p.error(f"sections are {SECTIONS}, networks {sorted(known)}")
     return a

@@ -120,7 +120,9 @@ LOADERS = {
     "kws_dscnn": keyword,
     "resnet8_int8qdq": cifar(scaled),
     "vww_int8qdq": photographs(lambda x: scaled(x, std=255), resize=(96, 96)),
-} | {name: made.samples(name) for name in made.NETWORKS}
+}
+TRAINED = tuple(LOADERS)  # those of ../shared and the example; the others are for the check alone
+LOADERS |= {name: made.samples(name) for name in made.NETWORKS}
 # Quantized by their makers, activations s8: the artifact has to be the same network.
 QUANTIZED = {"resnet8_int8qdq", "vww_int8qdq"}
 
