@@ -66,15 +66,40 @@ static struct qc_search search_of(const struct qc_options *o)
                               .symmetric = o->activations.symmetric};
 }
 
+/* The ranges of all values that need one, each on any thread. */
+struct searching {
+    struct qc_pipeline *p;
+    struct qc_search search;
+    int *values;
+    enum qd_code *codes; /* a value each */
+};
+
+static void search_one(void *arg, int index, int thread)
+{
+    struct searching *s = arg;
+    (void)thread;
+    s->codes[index] = find_range(s->p, s->values[index], &s->search, NULL);
+}
+
 static enum qd_code search(struct qc_pipeline *p, struct qd_error *err)
 {
-    const struct qc_search s = search_of(p->options);
     const struct qc_graph *g = p->graph;
+    const struct qc_threads *t = &p->job->threads;
+    struct searching s = {.p = p, .search = search_of(p->options)};
+    int n = 0;
     QD_TRY(qc_pipeline_begin(p, QC_PHASE_SEARCHING, err));
     QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*p->ranges), &p->ranges, err));
+    QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*s.values), &s.values, err));
+    QD_TRY(qd_arena_array(p->arena, (size_t)g->n_values, sizeof(*s.codes), &s.codes, err));
     for (int v = 0; v < g->n_values; v++) {
         if (p->plan->group[v] == v && p->tensor_of[v] >= 0) {
-            QD_TRY(find_range(p, v, &s, err));
+            s.values[n++] = v;
+        }
+    }
+    t->parallel_for(t->ctx, n, search_one, &s);
+    for (int i = 0; i < n; i++) {
+        if (s.codes[i] != QD_OK) { /* the first of the graph says why, whichever thread was first */
+            return find_range(p, s.values[i], &s.search, err);
         }
     }
     return qc_quantize_plan_pairs(p->plan, p->ranges, p->arena, &p->pairs, err);
