@@ -108,7 +108,7 @@ same 'the daemon lives' 200 "$status"
 [ "$kept" -le "$(count_blobs)" ] || fail "blobs were lost: $kept before"
 
 # A stream without an index is only seen to expand without end while the job reads it.
-{ printf '\0\0\010\003\0\020\0\0\0\0\0\034\0\0\0\034'; head -c 300M /dev/zero; } | gzip > "$work/bomb.gz"
+{ printf '\0\0\010\003\0\020\0\0\0\0\0\034\0\0\0\034'; head -c 60M /dev/zero; } | gzip > "$work/bomb.gz"
 ask -F "model=@$model" -F "calibration=@$work/bomb.gz" "$url/v1/jobs"
 same 'a stream that expands without end' 201 "$status"
 job=$(text id)
